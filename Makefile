@@ -1,0 +1,37 @@
+# Every target prepares what it needs: the first call makes .venv from the pinned, hashed versions.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+ARGS ?=
+
+.PHONY: help setup drive test check format bench sbom pins clean
+
+help:  ## What can be typed here
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready  ## Make .venv with the pinned dependencies and bordnetz itself (done by all others)
+
+$(VENV)/.ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+drive: $(VENV)/.ready  ## A vehicle, the telemetry module and a hub on this machine; ARGS='--help' tells more
+	$(BIN)/bordnetz drive $(ARGS)
+
+test: $(VENV)/.ready  ## All tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.ready  ## Format, lint, types, import rules; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready  ## Format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what the other targets made
+	rm -rf .venv* build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,5 @@
+"""``python -m bordnetz`` is ``bordnetz``."""
+
+from bordnetz.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What every Edge module shares: hub link, twin, methods, outbox, log and metrics."""

@@ -1,0 +1,1 @@
+"""The telemetry module: CAN frames in, acknowledged batches out."""
