@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
+# No index address in any committed file, one version for all supported Pythons.
+PIN_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
 .PHONY: help setup drive test check format bench sbom pins clean
 
@@ -29,9 +32,21 @@ check: $(VENV)/.ready  ## Format, lint, types, import rules; changes nothing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.ready  ## Side by side with peers in one run; writes build/bench.json
+	$(BIN)/python -m bench $(ARGS)
+
 format: $(VENV)/.ready  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+sbom: $(VENV)/.ready  ## Software bill of materials of the image (CycloneDX), build/sbom.json
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json requirements/run.txt
+
+pins:  ## Compile requirements/*.txt anew from pyproject.toml (needs uv)
+	uv pip compile $(PIN_FLAGS) pyproject.toml -o requirements/run.txt
+	uv pip compile $(PIN_FLAGS) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv* build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
