@@ -1,0 +1,109 @@
+"""Where a drive happens: its folder, its buses and the vehicle file that names both.
+
+Two drives at once must not meet: each has a folder of its own, and vcan interfaces, of which a
+machine has one set, belong to one drive at a time.
+"""
+
+import fcntl
+import json
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from bordnetz.can.vehicle import Bus, Vehicle
+
+VCAN = tuple(f"vcan{n}" for n in range(3))
+
+
+class Workplace:
+    """A folder for one drive, removed afterwards unless it was asked for by name.
+
+    Args:
+        folder: Keep everything here; None: a temporary folder.  Sockets lie in a temporary folder
+            in any case, because their paths must be short (`unix(7)`: 107 bytes).
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._asked_for = folder
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        """Make the folders."""
+        self._temporary = tempfile.TemporaryDirectory(prefix="bordnetz-")
+        self.sockets = Path(self._temporary.name)
+        self.folder = self._asked_for or self.sockets
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove what nobody asked to keep; let go of the vcan interfaces."""
+        if self._lock:
+            self._lock.close()
+        self._temporary.cleanup()
+
+    def vcan(self) -> bool:
+        """Take vcan0..2 for this drive; False where they are missing or another drive has them."""
+        if not all(Path("/sys/class/net", name).exists() for name in VCAN):
+            return False
+        # Network interfaces are those of the network namespace, and so must their lock be.
+        space = str(Path("/proc/self/ns/net").readlink()).strip("net:[]")
+        lock = Path(tempfile.gettempdir(), f"bordnetz-vcan-{space}.lock").open("a")  # noqa: SIM115 (held until the drive ends)
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock
+            return True
+        lock.close()
+        return False
+
+    def rebind(
+        self, vehicle: Vehicle, interface: str | None, channels: Sequence[str]
+    ) -> tuple[Vehicle, Path]:
+        """The vehicle with its buses on the interfaces of this drive, and its file.
+
+        Args:
+            vehicle: As its own file says.
+            interface: For all buses; None: vcan0..2 if free, else Unix datagram sockets.
+            channels: One a bus, in the order of the file; () chooses them.
+        """
+        if interface is None:
+            interface = "socketcan" if len(vehicle.buses) <= len(VCAN) and self.vcan() else "unix"
+        if not channels:
+            channels = VCAN
+            if interface == "unix":
+                channels = [str(self.sockets / f"{bus.name}.sock") for bus in vehicle.buses]
+        buses = [
+            bus.model_copy(update={"interface": interface, "channel": channel})
+            for bus, channel in zip(vehicle.buses, channels, strict=False)
+        ]
+        return self.write(vehicle.name, buses, [vehicle.databases(bus) for bus in vehicle.buses])
+
+    def write(
+        self, name: str, buses: Sequence[Bus], databases: Sequence[Sequence[Path]]
+    ) -> tuple[Vehicle, Path]:
+        """Write a vehicle file into the folder and load it."""
+        path = self.folder / "vehicle.toml"
+        lines = [f"name = {json.dumps(name)}"]
+        for bus, files in zip(buses, databases, strict=False):
+            content = bus.model_dump(exclude_defaults=True, exclude={"dbc"})
+            content["dbc"] = [str(file.resolve()) for file in files]
+            lines += ["", "[[bus]]"]
+            # Strings, numbers, booleans and lists are written the same in JSON and TOML.
+            lines += [
+                f"{key} = {json.dumps(value)}"
+                for key, value in content.items()
+                if not isinstance(value, dict)
+            ]
+            options = content.get("options", {})
+            if options:
+                lines += ["[bus.options]"]
+                lines += [f"{key} = {json.dumps(value)}" for key, value in options.items()]
+        path.write_text("\n".join(lines) + "\n")
+        return Vehicle.load(path), path

@@ -1,0 +1,75 @@
+"""What the portal sets: the telemetry module's desired properties."""
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+SECOND = 1_000_000_000
+"""ns."""
+
+
+class Rule(BaseModel):
+    """Which signals to collect, and how often at most.
+
+    Attributes:
+        match: Glob over qualified names ``bus.message.signal``; ``*`` also spans dots.
+        min_interval: Shortest time between two samples of a signal, s; 0 keeps every one.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+    match: Annotated[str, Field(min_length=1, max_length=256)]
+    min_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0
+
+    def matcher(self) -> re.Pattern[str]:
+        """The glob, compiled."""
+        return re.compile(fnmatch.translate(self.match))
+
+
+class Desired(BaseModel):
+    """The desired properties; without any, nothing is collected.
+
+    Attributes:
+        collect: The first rule that matches a signal decides on it; none: it is not collected.
+        batch_window: A batch holds at most this many seconds.
+        time_resolution: Of the samples' times.
+        priority: Of the batches, 0 (highest) to 9, as in Edge hub's routes.
+        dictionary_interval: The dictionary is sent again after this many seconds.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+    collect: Annotated[list[Rule], Field(max_length=200)] = []
+    batch_window: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 10
+    time_resolution: Literal["ms", "us"] = "ms"
+    priority: Annotated[int, Field(ge=0, le=9)] = 5
+    dictionary_interval: Annotated[float, Field(ge=10, le=86_400, allow_inf_nan=False)] = 3600
+
+
+def wanted_signals(rules: Iterable[Rule], names: Sequence[str]) -> dict[str, int]:
+    """The signals that the rules ask for, and the shortest interval of each, ns."""
+    wanted: dict[str, int] = {}
+    for rule in rules:
+        matches = rule.matcher().match
+        interval = round(rule.min_interval * SECOND)
+        for name in names:
+            if name not in wanted and matches(name):
+                wanted[name] = interval
+    return wanted
+
+
+def unmatched(rule: Rule, names: Sequence[str]) -> str | None:
+    """Why a rule is of no use in this vehicle, or None if it matches a signal."""
+    matches = rule.matcher().match
+    if any(matches(name) for name in names):
+        return None
+    if not names:
+        return f"no signal matches {rule.match!r}: the vehicle file binds no DBC with signals"
+    near = difflib.get_close_matches(rule.match, names, n=3, cutoff=0.5)
+    hint = f"; near it: {', '.join(near)}" if near else f"; names look like {names[0]}"
+    return f"no signal of this vehicle matches {rule.match!r}{hint}"
