@@ -5,9 +5,9 @@ Promises, each with a test that attacks it:
 1. When `Outbox.put` returns a sequence, the message is on the disk.
 2. A message leaves for two reasons alone: `Outbox.acknowledge`, or the byte budget forced it
    out, and then it is counted.
-3. The budget takes the oldest message of the lowest priority first and never touches one of a
-   higher priority than the newcomer's; the newcomer itself is refused only where nothing else
-   may go.  A message that others need (a dictionary) outlives them; messages being sent stay.
+3. The budget takes the oldest message of the lowest priority first and never one of a higher
+   priority than the newcomer's; the newcomer itself is refused only where nothing else may go.
+   A message that others need (a dictionary) outlives them; messages being sent stay.
 4. (id, sequence) names one message for ever: the id is drawn with the file, a sequence is never
    used again, not after deletion, failure or restart.
 5. After a failed write everything is as before it, and the next `put` works as soon as the disk
@@ -20,60 +20,25 @@ one that a power cut takes only sends its message a second time, under the same 
 
 from __future__ import annotations
 
-import fcntl
-import json
 import logging
-import os
 import secrets
-import sqlite3
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from bordnetz.edge.message import Message
-from bordnetz.errors import BordnetzError
+from bordnetz.edge.store import Draft, OutboxError, Row, Store
+
+__all__ = ["PRIORITIES", "Entry", "Outbox", "OutboxError"]
 
 log = logging.getLogger(__name__)
 
 PRIORITIES = range(10)
 """0 is the highest, as in the routes of Edge hub."""
-
-_APPLICATION = 0x626F7864
-_VERSION = 1
-_PAGE = 4096
-_SETTINGS = (
-    # No shared-memory file beside it, and nobody else in the file.
-    "PRAGMA locking_mode = EXCLUSIVE",
-    "PRAGMA journal_mode = WAL",
-    # The log is synced by every commit: what `put` stored is on the disk.
-    "PRAGMA synchronous = FULL",
-    # Debian's SQLite zeroes what is deleted, which doubles the bytes written.
-    "PRAGMA secure_delete = OFF",
-    # A short log is overwritten in place, which spares the file system's journal.
-    "PRAGMA wal_autocheckpoint = 100",
-)
-
-_SCHEMA = f"""
-CREATE TABLE outbox (id BLOB NOT NULL, next INTEGER NOT NULL) STRICT;
-CREATE TABLE message (
-    sequence INTEGER PRIMARY KEY,
-    priority INTEGER NOT NULL,
-    content BLOB,
-    needs BLOB,
-    head TEXT NOT NULL,
-    body BLOB NOT NULL
-) STRICT;
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_VERSION};
-"""
-
-
-class OutboxError(BordnetzError):
-    """The outbox cannot write or read; nothing was lost, and trying again later is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,33 +51,12 @@ class Entry:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    size: int
-    content: bytes | None
-    needs: bytes | None
-
-
-class _UnusableError(Exception):
-    """The file is not an outbox that this version can use; ``kind`` names where it goes."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-def _pages(length: int) -> int:
-    """Bytes of the file that a row of ``length`` bytes takes: whole pages, unless it shares one."""
-    return length + 64 if length < _PAGE // 2 else -(-(length + 64) // (_PAGE - 4)) * _PAGE
-
-
 class Outbox:
     """A durable, bounded queue in one SQLite file.  Synchronous; use it from one thread at a time.
 
     Attributes:
         id: 64 random bits, drawn when the file was made.
         dropped: Messages that never went, by (reason, priority), since this object was made.
-        set_aside: Files that could not be used and were moved aside, likewise.
     """
 
     def __init__(
@@ -121,7 +65,7 @@ class Outbox:
         """Open the file, or make it.
 
         Args:
-            path: Of the SQLite file, on storage that survives a reboot.
+            path: Of the SQLite file, in a folder on storage that survives a reboot.
             budget: Bytes that waiting messages may take on the disk, in whole pages.  The file
                 keeps its largest size; beside it lies a write-ahead log of up to a few messages.
             draw: Gives that many random bits, for the id of a new file.
@@ -129,19 +73,20 @@ class Outbox:
         Raises:
             OutboxError: The disk does not take it, or another process has the file.
         """
-        self._path = path
-        self._budget = budget
-        self._draw = draw
         self.id = 0
         self.dropped: Counter[tuple[str, int]] = Counter()
-        self.set_aside = 0
-        self._db: sqlite3.Connection | None = None
-        self._lock: int | None = None
+        self._store = Store(path, draw)
+        self._budget = budget
         self._next = 1
         self._gone: set[int] = set()
         self._taken: set[int] = set()
-        self._forget()
-        with self._connected():
+        # The index is in memory: a scan at the start is cheaper than an index on flash.
+        self._rows: dict[int, OrderedDict[int, Row]] = {p: OrderedDict() for p in PRIORITIES}
+        self._priority: dict[int, int] = {}
+        self._contents: dict[bytes, int] = {}
+        self._needed: Counter[bytes] = Counter()
+        self._used = 0
+        with self._ready():
             pass
 
     # -- in and out
@@ -173,60 +118,45 @@ class Outbox:
         """
         if priority not in PRIORITIES:
             raise ValueError(f"priority {priority} is not one of 0 to 9")
-        with self._connected() as db:
+        with self._ready():
             if content is not None and content in self._contents:
                 return self._contents[content]
             sequence = self._next
             message = make(self.id, sequence)
             message.check()
-            head = json.dumps(
-                [
-                    message.output,
-                    message.content_type,
-                    message.content_encoding,
-                    dict(message.properties),
-                ],
-                separators=(",", ":"),
-            )
-            row = _Row(_pages(len(head.encode()) + len(message.body)), content, needs)
+            draft = Draft.of(message, sequence, priority, content, needs)
             # Used up from here on, whatever comes: a name that failed is no name for another.
             self._next += 1
-            out = self._make_room(row, priority)
+            out = self._make_room(draft.row)
             if out is None:
                 self.dropped["budget", priority] += 1
                 return None
-            try:
-                with self._transaction(db):
-                    self._delete(db, [*out, *self._gone])
-                    db.execute("UPDATE outbox SET next = ?", (self._next,))
-                    db.execute(
-                        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)",
-                        (sequence, priority, content, needs, head, message.body),
-                    )
-            except sqlite3.Error:
-                # The caller will store it again under another name, so this one must not come
-                # back if the commit reached the disk after all.
-                self._gone.add(sequence)
-                raise
+            # Should the commit fail and have reached the disk all the same, the message must not
+            # come back: the caller will store it again under another name.
+            gone, self._gone = self._gone, self._gone | {sequence}
+            self._store.write(self._next, [*gone, *(row.sequence for row in out)], draft)
             self._gone.clear()
-            for gone, lost in out.items():
-                self._remove(gone)
-                self.dropped["budget", lost] += 1
-            self._add(sequence, priority, row)
+            for row in out:
+                self._remove(row.sequence)
+                self.dropped["budget", row.priority] += 1
+            self._add(draft.row)
             return sequence
 
     def take(self, limit: int) -> list[Entry]:
         """Up to ``limit`` messages to send: highest priority first, in each the oldest first.
 
         They will not be taken again, nor given up for room, until `release`.
+
+        Raises:
+            OutboxError: They cannot be read.
         """
-        with self._connected() as db:
+        with self._ready():
             entries: list[Entry] = []
-            for sequence, priority in self._waiting():
-                if len(entries) == limit:
+            for row in self._waiting(PRIORITIES):
+                if len(entries) >= limit:
                     break
-                message = self._read(db, sequence)
-                entries.append(Entry(self.id, sequence, priority, message))
+                message = self._store.read(row.sequence)
+                entries.append(Entry(self.id, row.sequence, row.priority, message))
             self._taken.update(entry.sequence for entry in entries)
             return entries
 
@@ -248,12 +178,10 @@ class Outbox:
         Raises:
             OutboxError: The disk did not take them; they are still outstanding.
         """
-        if not self._gone:
-            return
-        with self._connected() as db, self._transaction(db):
-            self._delete(db, self._gone)
-            db.execute("UPDATE outbox SET next = ?", (self._next,))
-        self._gone.clear()
+        if self._gone:
+            with self._ready():
+                self._store.write(self._next, self._gone)
+                self._gone.clear()
 
     def close(self) -> None:
         """Write what is outstanding, if the disk takes it, and close the file."""
@@ -261,10 +189,7 @@ class Outbox:
             self.flush()
         except OutboxError as error:
             log.warning("acknowledged messages will be sent again: %s", error)
-        self._disconnect()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -293,257 +218,86 @@ class Outbox:
         """Messages that `take` would give."""
         return len(self._priority) - len(self._taken)
 
+    @property
+    def set_aside(self) -> int:
+        """Files that could not be used and were moved aside since this object was made."""
+        return self._store.set_aside
+
     def counts(self) -> dict[int, int]:
         """Messages not acknowledged yet, by priority."""
         return {priority: len(rows) for priority, rows in self._rows.items() if rows}
 
-    # -- the index in memory: a scan at the start is cheaper than an index on flash
+    # -- the index
 
-    def _forget(self) -> None:
-        self._rows: dict[int, OrderedDict[int, _Row]] = {p: OrderedDict() for p in PRIORITIES}
-        self._priority: dict[int, int] = {}
-        self._contents: dict[bytes, int] = {}
-        self._needed: Counter[bytes] = Counter()
-        self._used = 0
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        with self._store.ready() as contents:
+            if contents is not None:
+                if contents.id != self.id:
+                    self.id = contents.id
+                    self._gone.clear()
+                    self._taken.clear()
+                for sequence in list(self._priority):
+                    self._remove(sequence)
+                for row in contents.rows:
+                    if row.sequence not in self._gone:
+                        self._add(row)
+                self._next = max(self._next, contents.next)
+                self._taken &= self._priority.keys()
+            yield
 
-    def _add(self, sequence: int, priority: int, row: _Row) -> None:
-        self._rows[priority][sequence] = row
-        self._priority[sequence] = priority
+    def _add(self, row: Row) -> None:
+        self._rows[row.priority][row.sequence] = row
+        self._priority[row.sequence] = row.priority
         self._used += row.size
         if row.content is not None:
-            self._contents[row.content] = sequence
+            self._contents[row.content] = row.sequence
         if row.needs is not None:
             self._needed[row.needs] += 1
 
     def _remove(self, sequence: int) -> None:
         row = self._rows[self._priority.pop(sequence)].pop(sequence)
         self._used -= row.size
-        if row.content is not None:
+        if row.content is not None and self._contents.get(row.content) == sequence:
             del self._contents[row.content]
         if row.needs is not None:
             self._needed[row.needs] -= 1
+            if not self._needed[row.needs]:
+                del self._needed[row.needs]
 
-    def _waiting(self) -> Iterator[tuple[int, int]]:
-        for priority, rows in self._rows.items():
-            for sequence in rows:
+    def _waiting(self, priorities: range) -> Iterator[Row]:
+        for priority in priorities:
+            for sequence, row in self._rows[priority].items():
                 if sequence not in self._taken:
-                    yield sequence, priority
+                    yield row
 
-    def _make_room(self, newcomer: _Row, priority: int) -> dict[int, int] | None:
-        """Which messages must go for the newcomer, with their priorities; None if it must not come.
-
-        A message that is needed becomes free with the last one that needs it, so those that were
-        passed over are looked at again in the end.
-        """
-        out: dict[int, int] = {}
+    def _make_room(self, newcomer: Row) -> list[Row] | None:
+        """Which messages must go for the newcomer; None if it must not come itself."""
+        out: list[Row] = []
         excess = self._used + newcomer.size - self._budget
         if excess <= 0:
             return out
         if newcomer.size > self._budget:
             return None
-        still_needed = self._needed.copy()
+        needed = self._needed.copy()
         if newcomer.needs is not None:
-            still_needed[newcomer.needs] += 1
-        candidates = (
-            (sequence, lowest, row)
-            for lowest in reversed(PRIORITIES[priority:])
-            for sequence, row in self._rows[lowest].items()
-            if sequence not in self._taken
-        )
-        needed = []
-        for sequence, lowest, row in candidates:
-            if row.content is not None and still_needed[row.content]:
-                needed.append((sequence, lowest, row))
+            needed[newcomer.needs] += 1
+        passed_over: list[Row] = []
+        for row in self._waiting(PRIORITIES[newcomer.priority :][::-1]):
+            if row.content is not None and needed[row.content]:
+                passed_over.append(row)
                 continue
-            out[sequence] = lowest
+            out.append(row)
             excess -= row.size
             if row.needs is not None:
-                still_needed[row.needs] -= 1
+                needed[row.needs] -= 1
             if excess <= 0:
                 return out
-        for sequence, lowest, row in needed:
-            if row.content is not None and not still_needed[row.content]:
-                out[sequence] = lowest
+        # What was needed may have become free with the last one that needed it.
+        for row in passed_over:
+            if row.content is not None and not needed[row.content]:
+                out.append(row)
                 excess -= row.size
                 if excess <= 0:
                     return out
         return None
-
-    # -- the file
-
-    @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        """Give the open file; afterwards turn every failure of the disk into an `OutboxError`."""
-        try:
-            yield self._db or self._connect()
-        except _UnusableError as error:
-            self._move_aside(error)
-            raise OutboxError(f"outbox {self._path} is damaged ({error}); moved aside") from error
-        except (sqlite3.Error, OSError) as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                self._move_aside(_UnusableError("damaged", str(error)))
-                what = "damaged, moved aside; the next message starts a new one"
-            elif code == sqlite3.SQLITE_FULL:
-                what = "the disk is full; free some space, the next message tries again"
-            else:
-                # After a failed read or sync nothing in memory is believed: the next call reads
-                # the file again.
-                self._disconnect()
-                what = f"{error}; the next message tries again"
-            raise OutboxError(f"outbox {self._path}: {what}") from error
-
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            return self._open()
-        except _UnusableError as error:
-            self._move_aside(error)
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise
-            self._move_aside(_UnusableError("damaged", str(error)))
-        return self._open()
-
-    def _open(self) -> sqlite3.Connection:
-        if self._lock is None:
-            self._lock = _lock(self._path.with_name(self._path.name + ".lock"))
-        if not self._path.exists():
-            self._create()
-        _check_header(self._path)
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        try:
-            for setting in _SETTINGS:
-                db.execute(setting)
-            self._load(db)
-        except BaseException:
-            db.close()
-            raise
-        self._db = db
-        return db
-
-    def _create(self) -> None:
-        """Make the file under another name first, so that there is a whole one or none."""
-        new = self._path.with_name(self._path.name + ".new")
-        for leftover in _family(new):
-            leftover.unlink(missing_ok=True)
-        db = sqlite3.connect(new, isolation_level=None)
-        try:
-            db.execute(f"PRAGMA page_size = {_PAGE}")
-            db.executescript(_SCHEMA)
-            db.execute("INSERT INTO outbox VALUES (?, 1)", (self._draw(64).to_bytes(8, "big"),))
-        finally:
-            db.close()
-        new.rename(self._path)
-        _sync_directory(self._path.parent)
-
-    def _load(self, db: sqlite3.Connection) -> None:
-        state = db.execute("SELECT id, next FROM outbox").fetchone()
-        if state is None:
-            raise _UnusableError("damaged", "it has lost its id")
-        identity = int.from_bytes(state[0], "big")
-        if identity != self.id:
-            self.id = identity
-            self._gone.clear()
-            self._taken.clear()
-        self._forget()
-        last = 0
-        for last, priority, content, needs, length in db.execute(
-            "SELECT sequence, priority, content, needs, length(CAST(head AS BLOB)) + length(body)"
-            " FROM message ORDER BY sequence"
-        ):
-            if priority not in PRIORITIES:
-                raise _UnusableError("damaged", f"message {last} has priority {priority}")
-            if last not in self._gone:
-                self._add(last, priority, _Row(_pages(length), content, needs))
-        self._next = max(self._next, state[1], last + 1)
-        self._taken &= self._priority.keys()
-
-    def _read(self, db: sqlite3.Connection, sequence: int) -> Message:
-        row = db.execute(
-            "SELECT head, body FROM message WHERE sequence = ?", (sequence,)
-        ).fetchone()
-        try:
-            output, content_type, content_encoding, properties = json.loads(row[0])
-            return Message(output, row[1], content_type, content_encoding, properties)
-        except (TypeError, ValueError) as error:
-            raise _UnusableError("damaged", f"message {sequence} is unreadable") from error
-
-    @contextmanager
-    def _transaction(self, db: sqlite3.Connection) -> Iterator[None]:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
-
-    @staticmethod
-    def _delete(db: sqlite3.Connection, sequences: Iterable[int]) -> None:
-        db.executemany("DELETE FROM message WHERE sequence = ?", ((n,) for n in sequences))
-
-    def _disconnect(self) -> None:
-        if self._db is not None:
-            with suppress(sqlite3.Error):
-                self._db.close()
-            self._db = None
-
-    def _move_aside(self, error: _UnusableError) -> None:
-        """Keep what cannot be used for those who want to look; one of a kind, disks are small."""
-        self._disconnect()
-        self.set_aside += 1
-        target = self._path.with_name(f"{self._path.name}.{error.kind}")
-        for source, goal in zip(_family(self._path), _family(target), strict=True):
-            if source.exists():
-                source.replace(goal)
-            else:
-                goal.unlink(missing_ok=True)
-        _sync_directory(self._path.parent)
-        log.error(
-            "outbox %s cannot be used (%s): moved to %s, %d waiting messages with it; "
-            "starting a new one",
-            self._path,
-            error,
-            target.name,
-            len(self._priority),
-        )
-        self._forget()
-
-
-def _family(path: Path) -> list[Path]:
-    return [path.with_name(path.name + end) for end in ("", "-wal", "-journal", "-shm")]
-
-
-def _check_header(path: Path) -> None:
-    """Look at the file without SQLite, which would write into it (file format, section 1.3)."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if header[:16] != b"SQLite format 3\0" or len(header) < 100:
-        raise _UnusableError("foreign", "not an SQLite file")
-    if int.from_bytes(header[68:72], "big") != _APPLICATION:
-        raise _UnusableError("foreign", "an SQLite file of something else")
-    version = int.from_bytes(header[60:64], "big")
-    if version != _VERSION:
-        raise _UnusableError(f"version-{version}", f"of version {version}, this is {_VERSION}")
-
-
-def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise OutboxError(
-            f"outbox {path.with_suffix('')} is in use by another process; "
-            "every module needs a state folder of its own"
-        ) from error
-    return descriptor
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
