@@ -34,26 +34,24 @@ class Message:
         Undefined for a branch of the tree, and where the body is not a JSON object in the
         content type and encoding that the system properties tell.
         """
-        node = self._tree
-        if node is UNDEFINED:
+        if self._tree is None:
             return UNDEFINED
+        node: Any = self._tree
         for step in path:
             if isinstance(step, str):
                 node = node.get(step) if isinstance(node, dict) else None
             else:
                 node = node[step] if isinstance(node, list) and step < len(node) else None
-        if node is None or isinstance(node, str | float | bool):
-            return node
-        return UNDEFINED
+        return node if node is None or isinstance(node, str | float | bool) else UNDEFINED
 
     @cached_property
-    def _tree(self) -> Any:
+    def _tree(self) -> dict[str, Any] | None:
         kind = str(self.system("contentType")).lower()
         encoding = str(self.system("contentEncoding")).lower()
         if kind != "application/json" or encoding not in ("utf-8", "utf-16", "utf-32"):
-            return UNDEFINED
+            return None
         try:
             tree = json.loads(self._body.decode(encoding), parse_int=float)
         except (ValueError, RecursionError):
-            return UNDEFINED
-        return tree if isinstance(tree, dict) else UNDEFINED
+            return None
+        return tree if isinstance(tree, dict) else None
