@@ -9,7 +9,9 @@ import click
 from bordnetz import __version__
 from bordnetz.errors import BordnetzError
 
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "manifest": "bordnetz.laptop.manifest.command:manifest",
+}
 """Verb to ``module:attribute``: an Edge module must not pay for the imports of the laptop's."""
 
 

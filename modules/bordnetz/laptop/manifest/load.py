@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +36,9 @@ PIECES = 8
 
 MAX_MODULES = 50
 """Modules on one device (IoT Hub, quotas and throttling)."""
+
+OUTPUTS = {"telemetry": frozenset({"batches"})}
+"""Outputs of our own modules by command; of other images nothing is known."""
 
 _AGENT, _HUB, _DESIRED = "$edgeAgent", "$edgeHub", "properties.desired"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -105,9 +108,9 @@ def load_template(
     """
     tree = read_json(path)
     problems: list[Problem] = []
-    known = dict(variables or {})
-    known |= _images(path.parent, known, platform, problems)
-    tree, unknown = expand(tree, known)
+    given = dict(variables or {})
+    images = _images(path.parent, given, platform, problems)
+    tree, unknown = expand(tree, given | images)
     problems += unknown
     template = _read(Template, tree, problems)
     if template is None:
@@ -131,6 +134,8 @@ def load_template(
         if isinstance(twin, dict) and isinstance(section := twin.get(_DESIRED), dict):
             problems += check_section(section, *where, name, _DESIRED)
     routes = tuple(_routes(hub, containers, problems))
+    ours = {image for name, image in images.items() if name.startswith("MODULES.bordnetz")}
+    problems += _check_outputs(containers, ours, routes)
     if problems:
         raise ManifestError(path, problems)
     modules = {
@@ -241,6 +246,34 @@ def _routes(
                 Problem(place, f"INTO module '{route.sink[0]}', but {_there_are(containers)}")
             )
         yield route
+
+
+def _check_outputs(
+    containers: Mapping[str, Container], ours: Collection[str], routes: Collection[Route]
+) -> Iterator[Problem]:
+    """Edge hub drops what no route takes without a word, so a misspelt output costs everything."""
+    place = ("modulesContent", _HUB, _DESIRED, "routes")
+    for module, container in containers.items():
+        command = container.settings.create_options.get("Cmd")
+        if container.settings.image not in ours or not isinstance(command, list) or not command:
+            continue
+        outputs = OUTPUTS.get(str(command[0]))
+        if outputs is None:
+            continue
+        there_are = f"its outputs are {', '.join(sorted(outputs))}"
+        for route in routes:
+            if route.source_module == module and (route.source_output or "") not in outputs | {""}:
+                yield Problem(
+                    pointer(*place, route.name, "route"),
+                    f"FROM output '{route.source_output}' of '{module}', but {there_are}",
+                )
+        for output in sorted(outputs):
+            if not any(route.covers(module, output) for route in routes):
+                yield Problem(
+                    pointer(*place),
+                    f"no route takes output '{output}' of '{module}', "
+                    "so Edge hub would drop all of its messages",
+                )
 
 
 def _deployment(tree: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:

@@ -67,10 +67,13 @@ class Route:
             system: System properties under their long names (contentType, connectionModuleId).
             body: Looked at only by conditions on $body.
         """
-        return self._covers(module, output) and self._holds(Message(properties, system, body))
+        return self.covers(module, output) and self._holds(Message(properties, system, body))
 
-    def _covers(self, module: str, output: str) -> bool:
-        """The hub's rule: the source, less a last '*', begins the message's path."""
+    def covers(self, module: str, output: str) -> bool:
+        """Whether messages of this output come past the source, whatever the condition says.
+
+        The hub's rule: the source, less a last '*', begins the message's path.
+        """
         path = "/messages/"
         if module:
             path += f"modules/{module}/" + (f"outputs/{output}/" if output else "")
