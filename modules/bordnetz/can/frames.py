@@ -124,3 +124,57 @@ class Block:
     unbound: int = 0
     illegible: int = 0
     problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        buses: int,
+        classic: Frames | None = None,
+        fd: Frames | None = None,
+        *,
+        remote: NDArray[np.int64] | None = None,
+        error: NDArray[np.int64] | None = None,
+        broken: NDArray[np.int64] | None = None,
+        lost: NDArray[np.int64] | None = None,
+        unbound: int = 0,
+        illegible: int = 0,
+        problems: tuple[str, ...] = (),
+    ) -> Block:
+        """A block of these frames and counts, None for no such; ``received`` is their sum."""
+        classic = Frames.empty(CLASSIC_BYTES) if classic is None else classic
+        fd = Frames.empty(FD_BYTES) if fd is None else fd
+        none = np.zeros(buses, np.int64)
+        remote = none if remote is None else remote
+        error = none if error is None else error
+        broken = none if broken is None else broken
+        data = np.bincount(classic.bus, minlength=buses) + np.bincount(fd.bus, minlength=buses)
+        return cls(
+            classic=classic,
+            fd=fd,
+            received=data + remote + error + broken,
+            remote=remote,
+            error=error,
+            broken=broken,
+            lost=none if lost is None else lost,
+            unbound=unbound,
+            illegible=illegible,
+            problems=problems,
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[Block]) -> Block:
+        """All of ``parts``, at least one, in one block."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            classic=Frames.concat([part.classic for part in parts], CLASSIC_BYTES),
+            fd=Frames.concat([part.fd for part in parts], FD_BYTES),
+            received=np.sum([part.received for part in parts], axis=0),
+            remote=np.sum([part.remote for part in parts], axis=0),
+            error=np.sum([part.error for part in parts], axis=0),
+            broken=np.sum([part.broken for part in parts], axis=0),
+            lost=np.sum([part.lost for part in parts], axis=0),
+            unbound=sum(part.unbound for part in parts),
+            illegible=sum(part.illegible for part in parts),
+            problems=tuple(problem for part in parts for problem in part.problems),
+        )

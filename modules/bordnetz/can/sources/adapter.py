@@ -1,0 +1,89 @@
+"""A bus behind any interface that python-can knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import can
+import numpy as np
+
+from bordnetz.can.errors import BusError
+from bordnetz.can.frames import Block
+from bordnetz.can.sources.messages import to_block
+from bordnetz.can.vehicle import Bus
+
+_MOST_A_DRAIN = 3072
+_OTHER_CLOCK_SECONDS = 3600
+"""A first time stamp further off is not the host's clock but the adapter's own."""
+
+
+class Adapter:
+    """An opened python-can bus, drained as a whole."""
+
+    def __init__(
+        self, index: int, bus: Bus, buses: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Open the bus.
+
+        Args:
+            index: Of the bus in the vehicle file.
+            bus: What the vehicle file says of it.
+            buses: How many buses the vehicle has.
+            clock: Seconds since the Unix epoch.
+
+        Raises:
+            BusError: python-can cannot open it.
+        """
+        self._index = index
+        self._buses = buses
+        self._clock = clock
+        self._offset: float | None = None
+        self._name = f"bus {bus.name!r} ({bus.interface} {bus.channel})"
+        if bus.interface not in can.VALID_INTERFACES:
+            known = ", ".join(sorted({"unix", *can.VALID_INTERFACES}))
+            raise BusError(f"{self._name}: there is no such interface; there are: {known}")
+        settings: dict[str, Any] = {
+            "bitrate": bus.bitrate,
+            "data_bitrate": bus.data_bitrate,
+            "fd": bus.fd or None,
+        }
+        settings = {key: value for key, value in settings.items() if value is not None}
+        settings.update(bus.options)
+        try:
+            self._bus = can.Bus(bus.channel, bus.interface, ignore_config=True, **settings)
+        except Exception as error:  # Drivers raise what they like.
+            raise BusError(
+                f"{self._name}: python-can cannot open it: {error or type(error).__name__}; check "
+                "channel, bitrate, options, and that the adapter and its driver are there"
+            ) from error
+
+    def drain(self) -> Block | None:
+        """Everything that waits, or None.
+
+        Raises:
+            BusError: The adapter can no longer be read.
+        """
+        messages: list[can.Message] = []
+        try:
+            while len(messages) < _MOST_A_DRAIN:
+                message = self._bus.recv(timeout=0)
+                if message is None:
+                    break
+                messages.append(message)
+        except (can.CanError, OSError) as error:
+            raise BusError(f"{self._name}: can no longer be read: {error}") from error
+        if not messages:
+            return None
+        if self._offset is None:
+            ahead = self._clock() - messages[0].timestamp
+            self._offset = ahead if abs(ahead) > _OTHER_CLOCK_SECONDS else 0.0
+        if self._offset:
+            for message in messages:
+                message.timestamp += self._offset
+        return to_block(messages, np.full(len(messages), self._index), self._buses)
+
+    def close(self) -> None:
+        """Close the bus."""
+        self._bus.shutdown()
