@@ -10,6 +10,7 @@ from bordnetz import __version__
 from bordnetz.errors import BordnetzError
 
 VERBS: dict[str, str] = {
+    "hub": "bordnetz.laptop.hub.command:hub",
     "manifest": "bordnetz.laptop.manifest.command:manifest",
 }
 """Verb to ``module:attribute``: an Edge module must not pay for the imports of the laptop's."""
