@@ -139,7 +139,10 @@ def _filled(
                 sorted(f"${{{known}}}" for known in variables if known.startswith("MODULES."))
             )
         else:
-            problem = f"the variable '{name}' has no value; give --variable {name}=VALUE"
+            problem = (
+                f"the variable '{name}' has no value; set it in the environment, "
+                f"or give --variable {name}=VALUE"
+            )
         problems.append(Problem(pointer(*steps), problem))
     if unknown:
         return text

@@ -77,6 +77,10 @@ _PATTERNS = (
 
 _KEYWORDS = frozenset({"SELECT", "FROM", "WHERE", "INTO", "AND", "OR", "NOT"})
 _LITERALS = frozenset({"true", "false", "null", "undefined"})
+_UNFINISHED = (
+    "the string that begins here does not end, or has an escape other than "
+    "\\\\ \\\" \\' and \\uXXXX"
+)
 _GLUED = re.compile(r"['!*+%|&]|^-")
 """Marks a name that swallowed an operator or a quote."""
 
@@ -122,14 +126,9 @@ def _longest(text: str, position: int) -> Lexeme:
         if match and len(match.group()) > len(found):
             token, found = kind, match.group()
     if not found:
-        if text[position] in "\"'":
-            problem = (
-                f"the string that begins with {text[position]} does not end, or has an escape "
-                "other than \\\\, \\\", \\' and \\uXXXX"
-            )
-        else:
-            problem = f"'{text[position]}' has no meaning in a route"
-        raise RouteError(text, position, problem)
+        if text[position] == '"':
+            raise RouteError(text, position, _UNFINISHED)
+        raise RouteError(text, position, f"'{text[position]}' has no meaning in a route")
     if token is Token.NAME:
         return _named(text, found, position)
     return Lexeme(token, found, position)
@@ -146,7 +145,7 @@ def _named(text: str, name: str, position: int) -> Lexeme:
             text, position, f"Edge hub reads '{name}' as a property; write '{name.lower()}'"
         )
     if name.startswith("'") and name.count("'") % 2:
-        raise RouteError(text, position, "the string that begins with ' does not end")
+        raise RouteError(text, position, _UNFINISHED)
     if _GLUED.search(name):
         raise RouteError(
             text,
