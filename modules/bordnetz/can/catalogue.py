@@ -1,0 +1,128 @@
+"""The catalogue: what every DBC file of a vehicle says, bound to the buses that it speaks of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bordnetz.can.dbc import CatalogueError, Message, Problem, parse, read, show_id
+from bordnetz.can.j1939 import parameter_group
+from bordnetz.can.vehicle import Vehicle
+
+__all__ = ["Catalogue", "CatalogueError", "Problem"]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All messages of a vehicle.
+
+    Attributes:
+        buses: Names of the buses, in the order of the vehicle file.
+        messages: For each bus its messages, in the order of the files; names, ids and, where
+            they are matched by it, parameter group numbers are unique.
+        problems: What is not used, or not as its DBC file writes it.
+        digest: SHA-256, 32 bytes, over names of buses and contents of their DBC files: equal
+            for equal meaning, wherever the files lie and whatever they are called.
+    """
+
+    buses: tuple[str, ...]
+    messages: tuple[tuple[Message, ...], ...]
+    problems: tuple[Problem, ...]
+    digest: bytes
+
+    @classmethod
+    def load(cls, vehicle: Vehicle) -> Catalogue:
+        """Load the DBC files of every bus.
+
+        Raises:
+            CatalogueError: A file is missing or cannot be parsed, or two messages of one bus
+                claim the same arbitration id.
+        """
+        digest = hashlib.sha256()
+        parsed: dict[Path, tuple[list[Message], list[Problem]]] = {}
+        problems: list[Problem] = []
+        buses = []
+        for bus in vehicle.buses:
+            files = vehicle.databases(bus)
+            digest.update(_part(bus.name.encode()))
+            digest.update(len(files).to_bytes(8, "big"))
+            for file in files:
+                content = read(file)
+                digest.update(_part(content))
+                if file not in parsed:
+                    parsed[file] = parse(content, file)
+                    problems += parsed[file][1]
+            messages = [message for file in files for message in parsed[file][0]]
+            _refuse_shared_ids(bus.name, messages)
+            messages, found = _separate_shared_names(messages)
+            problems += found
+            messages, found = _separate_shared_groups(messages)
+            problems += found
+            buses.append(tuple(messages))
+        return cls(
+            buses=tuple(bus.name for bus in vehicle.buses),
+            messages=tuple(buses),
+            problems=tuple(problems),
+            digest=digest.digest(),
+        )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The qualified names, ``bus.message.signal``, of all signals that can be read."""
+        return tuple(
+            f"{bus}.{message.name}.{field.signal.name}"
+            for bus, messages in zip(self.buses, self.messages, strict=True)
+            for message in messages
+            for field in message.fields
+        )
+
+
+def _part(content: bytes) -> bytes:
+    # With its length, so that no other division into parts has the same digest.
+    return len(content).to_bytes(8, "big") + content
+
+
+def _refuse_shared_ids(bus: str, messages: Sequence[Message]) -> None:
+    first: dict[int, Message] = {}
+    for message in messages:
+        other = first.setdefault(message.id, message)
+        if other is not message:
+            raise CatalogueError(
+                f"bus '{bus}': {other} and {message} claim one id; take one of them out of its "
+                "file, or bind the files to different buses"
+            )
+
+
+def _separate_shared_names(messages: list[Message]) -> tuple[list[Message], list[Problem]]:
+    """Tell messages of one name apart by their ids: all of them, whichever file comes first."""
+    shared = {name for name, count in Counter(m.name for m in messages).items() if count > 1}
+    renamed = {m.id: f"{m.name}@{show_id(m.id)[2:]}" for m in messages if m.name in shared}
+    problems = [
+        Problem(m.file, m.name, "", f"its name is there twice; it is called '{renamed[m.id]}'")
+        for m in messages
+        if m.id in renamed
+    ]
+    return [replace(m, name=renamed.get(m.id, m.name)) for m in messages], problems
+
+
+def _separate_shared_groups(messages: list[Message]) -> tuple[list[Message], list[Problem]]:
+    """Match J1939 messages of one parameter group by their whole ids.
+
+    Databases do so to give the messages of each source or destination address their own layout.
+    """
+    directed = [message for message in messages if message.by_pgn]
+    groups = parameter_group(np.array([m.id for m in directed], np.uint32)).tolist()
+    count = Counter(groups)
+    shared = {m.id: pgn for m, pgn in zip(directed, groups, strict=True) if count[pgn] > 1}
+    problems = [
+        Problem(m.file, m.name, "", f"shares PGN {shared[m.id]}; it is matched by its whole id")
+        for m in directed
+        if m.id in shared
+    ]
+    return [replace(m, by_pgn=m.by_pgn and m.id not in shared) for m in messages], problems

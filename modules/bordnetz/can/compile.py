@@ -1,0 +1,173 @@
+"""From the catalogue and the wanted signals to the groups and tables that decoding works with.
+
+A message is a tree: its plain signals and its multiplexers are the root, each set of selector
+values that signals share is a branch, which may have multiplexers of its own.  Nodes of all
+trees are numbered through; the wanted signals of a node that share an interval are a group.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.dbc import Branch, CatalogueError, Field, Message
+from bordnetz.series import Group
+
+UNKNOWN, UNWANTED, WANTED = 0, 1, 2
+"""What the index finds: no message, a message without wanted signals, or the root of a message's
+tree, numbered from `WANTED` on."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A message, or a branch of its multiplexer, with wanted signals in it or below it.
+
+    Attributes:
+        groups: Its groups, those of one interval each, by index into `Plan.groups`.
+        selectors: Its multiplexers that lead to wanted signals, by index into `Plan.selectors`.
+    """
+
+    groups: list[int] = field(default_factory=list)
+    selectors: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Selector:
+    """A multiplexer.
+
+    Attributes:
+        place: Where its value lies; `Field.selects` are all values that it knows.
+        branches: The values that lead to wanted signals, and the nodes that each one selects.
+    """
+
+    place: Field
+    branches: dict[int, list[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a decode table is made of.
+
+    Attributes:
+        groups: The groups.
+        fields: The fields of each group, in its order of signals.
+        nodes: `UNKNOWN` and `UNWANTED`, which are empty, and all trees.
+        selectors: All multiplexers on the way to wanted signals.
+        entries: For the index: bus, id, whether by parameter group number, node.
+    """
+
+    groups: list[Group] = field(default_factory=list)
+    fields: list[list[Field]] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=lambda: [Node(), Node()])
+    selectors: list[Selector] = field(default_factory=list)
+    entries: list[tuple[int, int, bool, int]] = field(default_factory=list)
+
+
+def compile_plan(catalogue: Catalogue, wanted: Mapping[str, int] | None) -> Plan:
+    """Lay out what is wanted of a catalogue.
+
+    Args:
+        catalogue: All messages.
+        wanted: Qualified name to the shortest time between two samples in ns; None for all
+            signals and every sample.
+
+    Raises:
+        CatalogueError: There is no signal of a wanted name.
+    """
+    if wanted is not None:
+        _refuse_unknown(catalogue, wanted)
+    plan = Plan()
+    for bus, (name, messages) in enumerate(zip(catalogue.buses, catalogue.messages, strict=True)):
+        for message in messages:
+            intervals: dict[str, int] = {}
+            for place in message.fields:
+                signal = place.signal.name
+                interval = 0 if wanted is None else wanted.get(f"{name}.{message.name}.{signal}")
+                if interval is not None:
+                    intervals[signal] = interval
+            root = _plant(plan, name, message, intervals) if intervals else UNWANTED
+            plan.entries.append((bus, message.id, message.by_pgn, root))
+    return plan
+
+
+def _refuse_unknown(catalogue: Catalogue, wanted: Iterable[str]) -> None:
+    unknown = sorted(set(wanted) - set(catalogue.names))
+    if not unknown:
+        return
+    near = difflib.get_close_matches(unknown[0], catalogue.names, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+    raise CatalogueError(
+        f"no DBC file has a signal '{unknown[0]}'{more}; names are bus.message.signal{hint}"
+    )
+
+
+def _plant(plan: Plan, bus: str, message: Message, intervals: Mapping[str, int]) -> int:
+    """Add a message's tree; returns its root."""
+    places = {place.signal.name: place for place in message.fields}
+    nodes: dict[Branch, int] = {}
+    selectors: dict[str, int] = {}
+
+    def node_at(branch: Branch) -> int:
+        if branch in nodes:
+            return nodes[branch]
+        number = nodes[branch] = len(plan.nodes)
+        plan.nodes.append(Node())
+        if branch:
+            parent = node_at(branch[:-1])
+            name, values = branch[-1]
+            if name not in selectors:
+                selectors[name] = len(plan.selectors)
+                plan.selectors.append(Selector(places[name]))
+                plan.nodes[parent].selectors.append(selectors[name])
+            for value in values:
+                plan.selectors[selectors[name]].branches.setdefault(value, []).append(number)
+        return number
+
+    members: dict[tuple[Branch, int], list[Field]] = {}
+    for place in message.fields:
+        if place.signal.name in intervals:
+            key = place.branch, intervals[place.signal.name]
+            members.setdefault(key, []).append(place)
+    root = node_at(())
+    for (branch, interval), fields in members.items():
+        plan.nodes[node_at(branch)].groups.append(len(plan.groups))
+        plan.fields.append(fields)
+        plan.groups.append(
+            Group(
+                bus=bus,
+                message=message.name,
+                id=message.id,
+                by_pgn=message.by_pgn,
+                branch=branch,
+                interval=interval,
+                signals=tuple(place.signal for place in fields),
+            )
+        )
+    return root
+
+
+class Lists:
+    """Lists of numbers, one per key, that are followed for many keys at once."""
+
+    def __init__(self, lists: Sequence[Sequence[int]]) -> None:
+        self.count = np.array([len(numbers) for numbers in lists], np.intp)
+        self._start = self.count.cumsum() - self.count
+        self._numbers = np.array([number for numbers in lists for number in numbers], np.intp)
+
+    def follow(self, keys: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """All numbers of all keys.
+
+        Returns:
+            Index into ``keys`` and number, intp, shape (pairs,), in the order of ``keys``.
+        """
+        count = self.count[keys]
+        which = np.repeat(np.arange(len(keys)), count)
+        place = np.arange(len(which))
+        place += np.repeat(self._start[keys] - (count.cumsum() - count), count)
+        return which, self._numbers[place]

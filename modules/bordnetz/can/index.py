@@ -1,0 +1,79 @@
+"""Which message a frame carries, for all frames of a block at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bordnetz.can.frames import Frames
+from bordnetz.can.j1939 import parameter_group
+from bordnetz.series import EXTENDED
+
+_STANDARD = 2048
+"""11-bit ids."""
+
+
+class Index:
+    """From a frame's bus and arbitration id to a number, 0 where no message claims the frame.
+
+    11-bit ids are looked up in a dense table; 29-bit ids by bisection, the whole id first, then
+    the parameter group number.
+    """
+
+    def __init__(self, buses: int, entries: Iterable[tuple[int, int, bool, int]]) -> None:
+        """Compile the index.
+
+        Args:
+            buses: How many there are.
+            entries: Index of the bus, id (`EXTENDED` set for 29 bits), whether to be matched by
+                parameter group number, and the number to be found.
+        """
+        # One place more than ids, which all 29-bit ids share.
+        self._standard = np.zeros((buses, _STANDARD + 1), np.intp)
+        exact: dict[int, int] = {}
+        groups: dict[int, int] = {}
+        for bus, frame_id, by_pgn, number in entries:
+            if not frame_id & EXTENDED:
+                self._standard[bus, frame_id] = number
+            elif by_pgn:
+                pgn = parameter_group(np.array([frame_id], np.uint32))[0]
+                groups[bus << 32 | int(pgn)] = number
+            else:
+                exact[bus << 32 | frame_id] = number
+        self._exact = _Sorted(exact)
+        self._groups = _Sorted(groups)
+
+    def find(self, frames: Frames) -> NDArray[np.intp]:
+        """The number of each frame, intp, shape (n,)."""
+        place = np.minimum(frames.id, _STANDARD).astype(np.intp)
+        place += frames.bus.astype(np.intp) * (_STANDARD + 1)
+        found = self._standard.ravel().take(place)
+        extended = np.flatnonzero(frames.id >= EXTENDED)
+        if len(extended):
+            ids = frames.id[extended]
+            bus = frames.bus[extended].astype(np.int64) << 32
+            numbers = self._exact.find(bus | ids)
+            if len(self._groups):
+                rest = np.flatnonzero(numbers == 0)
+                numbers[rest] = self._groups.find(bus[rest] | parameter_group(ids[rest]))
+            found[extended] = numbers
+        return found
+
+
+class _Sorted:
+    """Keys to numbers, 0 for a key that is not there."""
+
+    def __init__(self, numbers: dict[int, int]) -> None:
+        # Above every key stands a guard, so that bisection always ends on an entry.
+        keys = [*sorted(numbers), np.iinfo(np.int64).max]
+        self._keys = np.array(keys, np.int64)
+        self._numbers = np.array([numbers.get(key, 0) for key in keys], np.intp)
+
+    def __len__(self) -> int:
+        return len(self._keys) - 1
+
+    def find(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
+        place = self._keys.searchsorted(keys)
+        return np.where(self._keys[place] == keys, self._numbers[place], 0)

@@ -1,0 +1,277 @@
+"""The decode table: from a block of frames to columns of raw samples, in three steps.
+
+`DecodeTable.match` finds which frame carries which group of signals, `DecodeTable.gather` reads
+the bits of all of them in one go, and `DecodeTable.physical` scales, where somebody asks.  Each
+step is a fixed number of numpy calls for a block, however many frames, messages and signals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bordnetz.can.branches import Branches
+from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.compile import UNKNOWN, UNWANTED, WANTED, Lists, compile_plan
+from bordnetz.can.frames import FD_BYTES, Frames
+from bordnetz.can.index import Index
+from bordnetz.can.layout import Layout, words
+from bordnetz.series import Group, Kind, Samples
+
+_DECODED, _SHORT, _SELECTOR = 2, 3, 4
+"""What becomes of a frame, after `UNKNOWN` and `UNWANTED`."""
+_FATES = 5
+
+_NONE = np.empty(0, np.intp)
+
+_NUMBERS: dict[Kind, Callable[[NDArray[np.int64]], NDArray[Any]]] = {
+    Kind.UINT64: lambda raw: raw.view(np.uint64),
+    Kind.FLOAT16: lambda raw: raw.astype(np.uint16).view(np.float16),
+    Kind.FLOAT32: lambda raw: raw.astype(np.uint32).view(np.float32),
+    Kind.FLOAT64: lambda raw: raw.view(np.float64),
+}
+"""How the bits of a raw value become the number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Which frames carry which groups, and what became of all frames.
+
+    The rows are sorted by group and id, and by arrival within them.  A frame has a row for each
+    group of which it carries a signal.  For every bus, frames = ``decoded`` + ``unknown`` +
+    ``unwanted`` + all of ``unusable``.
+
+    Attributes:
+        frame: intp, shape (rows,), index of the frame.
+        group: intp, shape (rows,), index into `DecodeTable.groups`.
+        id: uint32, shape (rows,), the frame's arbitration id, `EXTENDED` set for 29 bits.
+        width: intp, shape (rows,), how many of the group's signals the frame carries, 1 or more.
+        decoded: int64, shape (buses,), frames with at least one wanted signal.
+        unknown: int64, shape (buses,), frames that no message claims.
+        unwanted: int64, shape (buses,), frames of known messages without wanted signals, or with
+            wanted signals only in branches other than theirs.
+        unusable: int64, shape (buses,) each: frames of wanted messages that brought no wanted
+            signal because they end before it ("short"), or because the multiplexer has a value
+            that its message does not know ("selector").
+        lost_branches: int64, shape (buses,), multiplexers that could not be followed to wanted
+            signals, for either reason, whether or not their frame brought others.
+    """
+
+    frame: NDArray[np.intp]
+    group: NDArray[np.intp]
+    id: NDArray[np.uint32]
+    width: NDArray[np.intp]
+    decoded: NDArray[np.int64]
+    unknown: NDArray[np.int64]
+    unwanted: NDArray[np.int64]
+    unusable: Mapping[str, NDArray[np.int64]]
+    lost_branches: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.frame)
+
+    def keep(self, rows: NDArray[np.bool_]) -> Matches:
+        """Some of the rows, with the counts of all frames; ``rows`` is a mask, shape (rows,)."""
+        return replace(
+            self,
+            frame=self.frame[rows],
+            group=self.group[rows],
+            id=self.id[rows],
+            width=self.width[rows],
+        )
+
+
+class DecodeTable:
+    """The wanted signals of all buses and messages, compiled; see `compile`.
+
+    Attributes:
+        buses: Names of the buses, in the order of the vehicle file.
+        groups: Signals that arrive together and are wanted equally often.
+    """
+
+    buses: tuple[str, ...]
+    groups: tuple[Group, ...]
+
+    def __init__(self, catalogue: Catalogue, wanted: Mapping[str, int] | None) -> None:
+        plan = compile_plan(catalogue, wanted)
+        self.buses = catalogue.buses
+        self.groups = tuple(plan.groups)
+        self._index = Index(len(self.buses), plan.entries)
+        self._groups_of = Lists([node.groups for node in plan.nodes])
+        self._branches = Branches(plan.nodes, plan.selectors)
+        self._layout = Layout([field for fields in plan.fields for field in fields])
+        self._size = np.array([len(fields) for fields in plan.fields], np.intp)
+        self._first = self._size.cumsum() - self._size
+        self._need = np.array([fields[-1].need for fields in plan.fields], np.uint8)
+        self._width = np.zeros((len(plan.fields), FD_BYTES + 1), np.intp)
+        for group, fields in enumerate(plan.fields):
+            for field in fields:
+                self._width[group, field.need :] += 1
+        self._by_pgn = np.array([group.by_pgn for group in plan.groups], bool)
+        signals = [signal for group in plan.groups for signal in group.signals]
+        self._scaling = np.array(
+            [[signal.factor for signal in signals], [signal.offset for signal in signals]],
+            np.float64,
+        )
+        self._kind = np.array([signal.kind for signal in signals], np.int8)
+        self._special = bool(self._kind.any())
+
+    @classmethod
+    def compile(cls, catalogue: Catalogue, wanted: Mapping[str, int] | None = None) -> DecodeTable:
+        """Make the table for what is wanted.
+
+        Args:
+            catalogue: All messages of the vehicle.
+            wanted: Qualified name, ``bus.message.signal``, to the shortest time between two
+                samples, ns; None for all signals and every sample.  The table does not drop
+                samples that come sooner: it keeps signals of different times in different groups.
+
+        Raises:
+            CatalogueError: The catalogue has no signal of a wanted name.
+        """
+        return cls(catalogue, wanted)
+
+    def decode(self, frames: Frames) -> Samples:
+        """All wanted raw values of a block of frames."""
+        return self.gather(frames, self.match(frames))
+
+    def match(self, frames: Frames) -> Matches:
+        """Find the groups that each frame carries, and count what becomes of the frames.
+
+        Args:
+            frames: A block; its arrays may be views of larger ones.
+        """
+        found = self._index.find(frames)
+        fate = np.minimum(found, _DECODED)
+        frame = np.flatnonzero(found >= WANTED)
+        node = found[frame]
+        cut = strange = lost = _NONE
+        certain = not self._branches.lead_on(node)
+        if not certain:
+            reached = self._branches.follow(frames, frame, node)
+            frame = np.concatenate((frame, reached.frame))
+            node = np.concatenate((node, reached.node))
+            cut, strange = reached.cut, reached.strange
+            lost = np.concatenate((cut, strange))
+        which, group = self._groups_of.follow(node)
+        frame = frame[which]
+        width = self._size[group]
+        length = frames.length[frame]
+        if (self._need[group] > length).any():
+            certain = False
+            width = self._width[group, length]
+            some = width > 0
+            cut = np.concatenate((cut, frame[~some]))
+            frame, group, width = frame[some], group[some], width[some]
+        if not certain:
+            bare = fate == _DECODED
+            bare[frame] = False
+            fate[bare] = UNWANTED
+            fate[strange[bare[strange]]] = _SELECTOR
+            fate[cut[bare[cut]]] = _SHORT
+        order = self._order(group, frames.id[frame])
+        frame = frame[order]
+        bus = frames.bus.astype(np.intp)
+        buses = len(self.buses)
+        fates = np.bincount(bus * _FATES + fate, minlength=buses * _FATES).reshape(buses, _FATES)
+        return Matches(
+            frame=frame,
+            group=group[order],
+            id=frames.id[frame],
+            width=width[order],
+            decoded=fates[:, _DECODED],
+            unknown=fates[:, UNKNOWN],
+            unwanted=fates[:, UNWANTED],
+            unusable={"short": fates[:, _SHORT], "selector": fates[:, _SELECTOR]},
+            lost_branches=np.bincount(bus[lost], minlength=buses),
+        )
+
+    def _order(self, group: NDArray[np.intp], ids: NDArray[np.uint32]) -> NDArray[np.intp]:
+        """What sorts by group, id and arrival; the rows of a group are in order of arrival."""
+        # Sorting 16-bit numbers takes numpy two passes.
+        small = group.astype(np.int16) if len(self.groups) < 1 << 15 else group
+        order = small.argsort(kind="stable")
+        if self._by_pgn.any():
+            key = group[order] << 32 | ids[order]
+            if (key[1:] < key[:-1]).any():
+                order = order[key.argsort(kind="stable")]
+        return order
+
+    def gather(self, frames: Frames, matches: Matches) -> Samples:
+        """Read the raw values of all matches.
+
+        Args:
+            frames: The block that ``matches`` is of.
+            matches: From `match`, or some of its rows.
+
+        Returns:
+            A series for each group, id and width; ``order`` is the index of the frame.
+        """
+        frame, group, width = matches.frame, matches.group, matches.width
+        starts = np.ones(len(frame), bool)
+        np.not_equal(group[1:], group[:-1], out=starts[1:])
+        if self._by_pgn.any():
+            starts[1:] |= matches.id[1:] != matches.id[:-1]
+        if (width != self._size[group]).any():
+            order = np.lexsort((width, starts.cumsum()))
+            frame, group, width = frame[order], group[order], width[order]
+            starts[1:] |= width[1:] != width[:-1]
+        first = np.flatnonzero(starts)
+        count = np.diff(first, append=len(frame))
+        group, width = group[first], width[first]
+        field, row, rows = self._runs(group, width, first, count)
+        return Samples(
+            groups=self.groups,
+            group=group.astype(np.int32),
+            id=matches.id[first],
+            width=width.astype(np.int32),
+            count=count,
+            time=frames.time[frame],
+            order=frame,
+            values=self._layout.read(words(frames.data, frame), field, row, rows),
+        )
+
+    def _runs(
+        self,
+        group: NDArray[np.intp],
+        width: NDArray[np.intp],
+        first: NDArray[np.int64],
+        count: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """The signals of series, one after the other: field, first row, and number of rows."""
+        start = self._first[group] - (width.cumsum() - width)
+        runs: NDArray[np.int64] = np.repeat(np.stack((start, first, count)), width, axis=1)
+        runs[0] += np.arange(runs.shape[1])
+        return runs
+
+    def physical(self, samples: Samples) -> NDArray[np.float64]:
+        """Scale all values of a block at once: raw value x factor + offset.
+
+        Args:
+            samples: From this table.
+
+        Returns:
+            float64, shape (values,), in the order of ``samples.values``.  Integers above 2^53
+            are rounded; `bordnetz.series.Signal.physical` keeps those of integer signals.
+        """
+        field, _, rows = self._runs(
+            samples.group.astype(np.intp),
+            samples.width.astype(np.intp),
+            samples.count,
+            samples.count,
+        )
+        values = samples.values.astype(np.float64)
+        if self._special:
+            kind = np.repeat(self._kind[field], rows)
+            for special, number in _NUMBERS.items():
+                at = np.flatnonzero(kind == special)
+                values[at] = number(samples.values[at])
+        factor, offset = np.repeat(self._scaling.take(field, axis=1), rows, axis=1)
+        values *= factor
+        values += offset
+        return values
