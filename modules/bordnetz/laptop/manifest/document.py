@@ -92,13 +92,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _not_json(error: json.JSONDecodeError) -> Problem:
-    place = f"line {error.lineno}, column {error.colno}"
-    rest = error.doc[error.pos :].lstrip(" \t\r\n,")
-    if rest.startswith(("//", "/*", "#")):
-        return Problem(place, "JSON has no comments; take this one out")
-    if rest.startswith(("}", "]")):
-        return Problem(place, "a comma before a closing bracket; take it out")
-    return Problem(place, f"not JSON: {error.msg}")
+    text, position, problem = error.doc, error.pos, f"not JSON: {error.msg}"
+    before = text[: position + 1].rstrip(" \t\r\n}]")
+    rest = text[position:].lstrip(" \t\r\n,")
+    if rest.startswith(("}", "]")) and before.endswith(","):
+        position, problem = len(before) - 1, "a comma before a closing bracket; take it out"
+    elif text.startswith(("//", "/*", "#"), position):
+        problem = "JSON has no comments; take this one out"
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return Problem(f"line {line}, column {column}", problem)
 
 
 def expand(tree: Any, variables: Mapping[str, str], *steps: str | int) -> tuple[Any, list[Problem]]:
