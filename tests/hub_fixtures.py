@@ -102,7 +102,7 @@ class RunningHub:
 def start_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., RunningHub]]:
-    """Starts hubs: ``start_hub(manifest, name="hub", address=None)``; the same name restarts one."""
+    """``start_hub(manifest, name="hub", address=None)`` starts a hub; the same name restarts it."""
     run = tmp_path / "run"
     run.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(run))

@@ -3,9 +3,10 @@
 import json
 from typing import Any
 
-from bordnetz.laptop.manifest.limits import SECTION_BYTES, check_section, section_size
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bordnetz.laptop.manifest.limits import SECTION_BYTES, check_section, section_size
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**52), 2**52 - 1) | st.text(max_size=20),

@@ -8,16 +8,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bordnetz.laptop.manifest import Manifest, ManifestError, load_template
 from bordnetz.laptop.manifest.limits import (
     DEPTH,
-    SECTION_BYTES,
     STRING_BYTES,
-    check_section,
-    section_size,
 )
 
 ROOT = Path(__file__).parents[2]

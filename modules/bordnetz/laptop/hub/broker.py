@@ -25,11 +25,12 @@ from typing import Any
 from bordnetz.laptop.hub import topics
 from bordnetz.laptop.hub.faults import Faults
 from bordnetz.laptop.hub.identities import Identities
+from bordnetz.laptop.hub.jsontext import JsonError, parse
 from bordnetz.laptop.hub.methods import Methods
 from bordnetz.laptop.hub.metrics import Metrics
 from bordnetz.laptop.hub.mqtt import SUBSCRIBE_REFUSED, MqttError, Publish, Subscribe, Unsubscribe
 from bordnetz.laptop.hub.session import MAX_PENDING, MAX_SUBSCRIPTIONS, Link, Session
-from bordnetz.laptop.hub.store import UPSTREAM, Endpoint, Store
+from bordnetz.laptop.hub.store import UPSTREAM, Endpoint, Store, Stored
 from bordnetz.laptop.hub.twin import TwinError, Twins
 from bordnetz.laptop.hub.upstream import UpstreamWriter
 from bordnetz.laptop.routes import Route, select
@@ -240,7 +241,7 @@ class Broker:
         """Delivers the next message to ``$upstream``; False if there is none or it must wait."""
         if self.faults.armed("upstream-offline"):
             return False
-        message = self._store.waiting(UPSTREAM)
+        message = self._next(UPSTREAM)
         if message is None:
             return False
         self._upstream.append(message)
@@ -323,7 +324,7 @@ class Broker:
         """Sends what waits for an input, up to the window of unacknowledged messages."""
         to = self._identities[session.module].address
         while len(pending := session.pending()) < MAX_PENDING:
-            message = self._store.waiting(endpoint, skip=pending)
+            message = self._next(endpoint, pending)
             if message is None:
                 return
             topic = topics.input_topic(to, endpoint.input, message.event)
@@ -346,14 +347,21 @@ class Broker:
                 message.module, to.module, message.event.output, endpoint.input, message.priority
             )
 
+    def _next(self, endpoint: Endpoint, under_way: Sequence[int] = ()) -> Stored | None:
+        message = self._store.waiting(endpoint, under_way)
+        if message is not None and message.expires <= self._clock():
+            self.expire()
+            message = self._store.waiting(endpoint, under_way)
+        return message
+
     def _count_sent(self, sender: str, to: str, output: str, name: str, priority: int) -> None:
         self.metrics.count("messages_sent", sender, to, output, name, str(priority))
 
     def _report(self, session: Session, request: str, payload: bytes) -> None:
         self.metrics.count("reported_properties", "edge_hub", session.module)
         try:
-            version = self._twins.patch(session.module, "reported", json.loads(payload))
-        except (TwinError, ValueError, RecursionError) as error:
+            version = self._twins.patch(session.module, "reported", parse(payload))
+        except (TwinError, JsonError) as error:
             log.warning("%s: reported properties refused: %s", session.module, error)
             body = json.dumps({"message": str(error)}).encode()
             self._reply(session, topics.twin_reply_topic(400, request), body)

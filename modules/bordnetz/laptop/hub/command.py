@@ -15,6 +15,7 @@ from bordnetz.errors import BordnetzError
 from bordnetz.laptop.hub import places, server, watching
 from bordnetz.laptop.hub.control import Control
 from bordnetz.laptop.hub.faults import KNOBS
+from bordnetz.laptop.hub.jsontext import JsonError, parse
 from bordnetz.laptop.hub.paths import parse_patch
 
 _FAULTS = "\b\n" + "\n".join(f"{knob:17} {text}" for knob, text in KNOBS.items())
@@ -92,8 +93,8 @@ def set_desired(state: Path | None, module: str, changes: tuple[str, ...]) -> No
 def call(state: Path | None, module: str, method: str, payload: str) -> None:
     """Call a direct method; the exit code is 0 if its status is 200 to 299."""
     try:
-        value = json.loads(payload)
-    except ValueError as error:
+        value = parse(payload)
+    except JsonError as error:
         raise BordnetzError(f"the payload is not JSON: {error}") from error
     code, answer = Control(state).call(module, method, value)
     click.echo(f"status {code}")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bordnetz.errors import BordnetzError
 from bordnetz.laptop.hub import places
+from bordnetz.laptop.hub.jsontext import parse
 from bordnetz.laptop.hub.methods import DEFAULT_TIMEOUT, MethodError
 from bordnetz.laptop.hub.places import Place
 from bordnetz.laptop.hub.upstream import Upstream
@@ -200,7 +201,7 @@ async def serve(
 
 async def _answer(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
+        fields = parse(line)
         verb = fields.pop("verb")
         result = verbs[verb](REQUESTS[verb].model_validate(fields))
         return {"result": await result if asyncio.iscoroutine(result) else result}
@@ -211,7 +212,7 @@ async def _answer(verbs: Mapping[str, Verb], line: bytes) -> dict[str, Any]:
         return _error(str(error), error.status)
     except BordnetzError as error:
         return _error(str(error))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return _error(f"not a request; verbs are {', '.join(REQUESTS)}")
 
 

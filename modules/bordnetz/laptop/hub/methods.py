@@ -9,6 +9,7 @@ from typing import Any
 
 from bordnetz.errors import BordnetzError
 from bordnetz.laptop.hub import topics
+from bordnetz.laptop.hub.jsontext import JsonError, parse
 from bordnetz.laptop.hub.session import Session
 
 PAYLOAD_SIZE = 128 * 1024
@@ -87,6 +88,6 @@ def _parse(reply: bytes) -> Any:
     if len(reply) > PAYLOAD_SIZE:
         raise MethodError(502, f"answer of {len(reply)} bytes; IoT Hub takes {PAYLOAD_SIZE}")
     try:
-        return json.loads(reply or b"null")
-    except (ValueError, RecursionError) as error:
+        return parse(reply or b"null")
+    except JsonError as error:
         raise MethodError(502, f"answer that is not JSON: {error}") from error

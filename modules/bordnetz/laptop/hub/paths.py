@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from bordnetz.errors import BordnetzError
+from bordnetz.laptop.hub.jsontext import JsonError, parse
 from bordnetz.laptop.hub.twin import Json
 
 
@@ -53,12 +53,12 @@ def _value(text: str) -> Any:
     if text.startswith("@"):
         file = Path(text[1:])
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            return parse(file.read_bytes())
         except OSError as error:
             raise PathError(f"{file}: {error.strerror}") from error
-        except ValueError as error:
+        except JsonError as error:
             raise PathError(f"{file}: not JSON: {error}") from error
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse(text)
+    except JsonError:
         return text

@@ -48,6 +48,9 @@ METRICS_PORT = 9600
 HANDSHAKE_TIMEOUT = 20.0
 """Seconds for a TLS handshake."""
 
+MAX_CLIENTS = 100
+"""Connections at a time (Edge hub, MaxConnectedClients)."""
+
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for messages whose time to live has ended."""
 
@@ -125,8 +128,8 @@ class Hub:
             await _serve_unix(stack, place.control, serve, control.MAX_LINE)
             place.save(self._state / "hub.json")
             stack.callback(places.register(place).unlink, missing_ok=True)
-            forwarding = asyncio.create_task(self._forward())
-            stack.push_async_callback(_cancel, forwarding)
+            for work in (self._forward(), self._expire()):
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
             yield place
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> str:
@@ -167,6 +170,10 @@ class Hub:
         return [metrics, mqtt]
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._links) >= MAX_CLIENTS:
+            log.warning("a connection is refused: there are %d already", MAX_CLIENTS)
+            writer.close()
+            return
         link = MqttLink(reader, writer, self._broker, self._identities)
         task = asyncio.current_task()
         if task is None:
@@ -185,19 +192,23 @@ class Hub:
             await _cancel(task)
 
     async def _forward(self) -> None:
-        """Delivers to ``$upstream`` and drops what has expired, for ever."""
+        """Delivers to ``$upstream``, for ever."""
         while True:
             self._broker.waiting.clear()
             try:
-                self._broker.expire()
                 if self._broker.forward_one():
                     await asyncio.sleep(0)
                     continue
             except OSError as error:
                 log.error("$upstream cannot be written: %s; the message stays queued", error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EXPIRY_INTERVAL):
-                    await self._broker.waiting.wait()
+            await self._broker.waiting.wait()
+
+    async def _expire(self) -> None:
+        """Drops what has expired and tries again what could not be written, for ever."""
+        while True:
+            self._broker.expire()
+            self._broker.waiting.set()
+            await asyncio.sleep(EXPIRY_INTERVAL)
 
     def _metrics(self, request: http.Request) -> http.Response:
         if request.path != ("metrics",):

@@ -60,12 +60,14 @@ class Stored:
     Attributes:
         id: Grows with every message, never used twice.
         module: Who sent it.
-        received: When it came, seconds since the Unix epoch.
+        expires: End of its time to live, seconds since the Unix epoch.
+        received: When it came, likewise.
     """
 
     id: int
     endpoint: Endpoint
     priority: int
+    expires: float
     received: float
     module: str
     event: Event
@@ -154,13 +156,13 @@ class Store:
         if number is None:
             return None
         row = self._db.execute(
-            "SELECT priority, received, module, output, properties, system, body FROM message "
-            "WHERE id = ?",
+            "SELECT priority, expires, received, module, output, properties, system, body "
+            "FROM message WHERE id = ?",
             (number,),
         ).fetchone()
-        priority, received, module, output, properties, system, body = row
+        priority, expires, received, module, output, properties, system, body = row
         event = Event(output, json.loads(properties), json.loads(system))
-        return Stored(number, endpoint, priority, received, module, event, body)
+        return Stored(number, endpoint, priority, expires, received, module, event, body)
 
     def inputs_waiting(self, module: str) -> list[Endpoint]:
         """Inputs of a module for which messages wait."""

@@ -7,13 +7,13 @@ Unix socket as here.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from http import HTTPStatus
 
 from bordnetz.laptop.hub import sas
 from bordnetz.laptop.hub.http import HttpError, Request, Response
 from bordnetz.laptop.hub.identities import Identities, IdentityError
+from bordnetz.laptop.hub.jsontext import parse
 
 API_VERSION = "2019-01-30"
 
@@ -48,9 +48,9 @@ class Workload:
         if generation != identity.generation:
             raise HttpError(HTTPStatus.NOT_FOUND, f"module '{module}' has another generation")
         try:
-            asked = json.loads(body)
+            asked = parse(body)
             algorithm, data = asked["algo"], base64.b64decode(asked["data"], validate=True)
-        except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
+        except (ValueError, KeyError, TypeError):
             raise HttpError(HTTPStatus.BAD_REQUEST, "not a request to sign") from None
         if algorithm != "HMACSHA256":
             raise HttpError(HTTPStatus.BAD_REQUEST, "only HMACSHA256 is signed")
