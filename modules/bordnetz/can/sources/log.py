@@ -89,8 +89,8 @@ class LogSource(Source):
             # The text of other errors may tell what stands in the file, which may be private.
             tells = isinstance(error, (OSError, EOFError, zlib.error))
             reason = str(error) if tells and str(error) else type(error).__name__
-            problem = f"broken after {self._file.position}: {reason}"
-            yield self._place(Block.of(self._buses, illegible=1, problems=(problem,)))
+            problem = f"{self._path}: broken after {self._file.position}: {reason}"
+            yield Block.of(self._buses, illegible=1, problems=(problem,))
 
     def _place(self, block: Block) -> Block:
         """Put the file's name to problems, and let no flood of them through."""
@@ -113,14 +113,14 @@ class LogSource(Source):
             return waits / (self._speed * 1e9)
 
         for block in blocks:
-            times = np.concatenate([block.classic.time, block.fd.time])
-            if not len(times):
+            heads = [int(f.time[0]) for f in (block.classic, block.fd) if len(f)]
+            if not heads:
                 yield block
                 continue
             if first is None:
-                first = latest = int(times.min())
+                first = latest = min(heads)
             due_classic, due_fd = due(block.classic.time), due(block.fd.time)
-            latest = max(latest, int(times.max()))
+            latest = max(latest, *(int(f.time.max()) for f in (block.classic, block.fd) if len(f)))
             rest = block
             while True:
                 now = self._clock() - began
