@@ -52,7 +52,10 @@ class Entry:
 
 
 class Outbox:
-    """A durable, bounded queue in one SQLite file.  Synchronous; use it from one thread at a time.
+    """A durable, bounded queue in one SQLite file.
+
+    Synchronous; call it from one thread at a time.  Attributes and properties may be read from
+    any thread.
 
     Attributes:
         id: 64 random bits, drawn when the file was made.
@@ -207,6 +210,11 @@ class Outbox:
     def __len__(self) -> int:
         """Messages not acknowledged yet."""
         return len(self._priority)
+
+    @property
+    def last(self) -> int:
+        """The last sequence given away."""
+        return self._next - 1
 
     @property
     def used(self) -> int:

@@ -1,0 +1,84 @@
+"""What the container gives an Edge module: environment variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bordnetz.errors import BordnetzError
+
+STATE = "BORDNETZ_STATE"
+OUTBOX_BYTES = "BORDNETZ_OUTBOX_BYTES"
+METRICS_ADDRESS = "BORDNETZ_METRICS_ADDRESS"
+LOG_LEVEL = "RuntimeLogLevel"
+
+_SMALLEST_OUTBOX = 1_000_000
+
+
+class EnvironmentVariableError(BordnetzError):
+    """A variable of the environment makes no sense."""
+
+    exit_code = 78
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The settings that cannot come from the twin.
+
+    Attributes:
+        state: Folder for what must survive a restart, of this module alone (BORDNETZ_STATE).
+        outbox_bytes: Disk space for messages that wait for the hub (BORDNETZ_OUTBOX_BYTES).
+        metrics_host: Where /metrics and /health are to be seen (BORDNETZ_METRICS_ADDRESS,
+            host:port); with host networking anything but loopback shows them to the whole car.
+        metrics_port: Likewise; 0 takes a free one and logs it.
+        log_level: As Edge agent hands it to every module (RuntimeLogLevel).
+    """
+
+    state: Path = Path("/var/lib/bordnetz")
+    outbox_bytes: int = 256 * 1024 * 1024
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 9610
+    log_level: str = "info"
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> Environment:
+        """From the environment variables; what is not set is as above.
+
+        Raises:
+            EnvironmentVariableError: One of them makes no sense, or the state folder is missing
+                and cannot be made.
+        """
+        plain = cls()
+        state = Path(variables.get(STATE) or plain.state)
+        try:
+            state.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentVariableError(
+                f"no state folder {state}: {error.strerror}; "
+                f"mount a volume there, or name another folder in {STATE}"
+            ) from error
+        size = _number(variables, OUTBOX_BYTES, plain.outbox_bytes)
+        if size < _SMALLEST_OUTBOX:
+            raise EnvironmentVariableError(
+                f"{OUTBOX_BYTES} is {size}, and {_SMALLEST_OUTBOX} is the least"
+            )
+        host, port = plain.metrics_host, plain.metrics_port
+        if address := variables.get(METRICS_ADDRESS):
+            host, _, digits = address.rpartition(":")
+            if not host or not digits.isdecimal() or int(digits) > 65535:
+                raise EnvironmentVariableError(
+                    f"{METRICS_ADDRESS} is '{address}', expected host:port as in 127.0.0.1:9610"
+                )
+            host, port = host.strip("[]"), int(digits)
+        level = variables.get(LOG_LEVEL) or plain.log_level
+        return cls(state, size, host, port, level)
+
+
+def _number(variables: Mapping[str, str], name: str, plain: int) -> int:
+    text = variables.get(name)
+    if not text:
+        return plain
+    if not text.isdecimal():
+        raise EnvironmentVariableError(f"{name} is '{text}', expected a number")
+    return int(text)

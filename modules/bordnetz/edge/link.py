@@ -1,0 +1,188 @@
+"""The hub link: always one session with the hub, or on the way to the next one.
+
+The hub may be away at the start and for days; the link goes on trying, with full jitter so that
+a fleet does not come back in one instant.  Messages are not kept here but in the outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from bordnetz.edge.message import Message
+from bordnetz.edge.session import LinkError, Receiver, Session, Timing
+from bordnetz.errors import BordnetzError
+
+__all__ = ["Backoff", "HubLink", "LinkError", "LinkStuckError", "Receiver", "Timing"]
+
+log = logging.getLogger(__name__)
+
+_STEADY = 60.0
+"""A session of so many seconds was a good one: the next wait starts small again."""
+
+_ABANDONED = 3
+"""So many clients in a row that never came back mean that the SDK itself hangs."""
+
+
+class LinkStuckError(BordnetzError):
+    """The SDK's calls do not return any more; only a new process helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Full jitter: wait between nothing and a limit that doubles with every attempt.
+
+    Attributes:
+        first: Limit of the first wait, seconds.
+        last: Largest limit, seconds.
+        draw: Uniform in [0, 1).
+    """
+
+    first: float = 1.0
+    last: float = 60.0
+    draw: Callable[[], float] = random.random
+
+    def __call__(self, attempt: int) -> float:
+        """Seconds to wait after the ``attempt``-th failure in a row, counted from 1."""
+        return self.draw() * min(self.last, self.first * 2.0 ** min(attempt - 1, 32))
+
+
+class HubLink:
+    """The way to the hub; an async context manager that owns the connection.
+
+    Attributes:
+        sessions: Connections made so far.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        timing: Timing | None = None,
+        backoff: Callable[[int], float] | None = None,
+    ) -> None:
+        """Prepare a link; it starts with ``async with``.
+
+        Args:
+            receiver: Takes what the hub sends.
+            timing: Time limits.
+            backoff: Number of the failed attempt, from 1, to seconds to wait.
+        """
+        self.sessions = 0
+        self._receiver = receiver
+        self._timing = timing or Timing()
+        self._backoff = backoff or Backoff()
+        self._session: Session | None = None
+        self._up = asyncio.Event()
+        self._down = asyncio.Event()
+        self._down.set()
+        self._abandoned = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._supervise(), name="hub-link")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session: subscribed, its twin read, and nothing wrong with it yet."""
+        return self._up.is_set()
+
+    async def up(self) -> None:
+        """Wait until there is a session."""
+        await self._up.wait()
+
+    async def down(self) -> None:
+        """Wait until there is none."""
+        await self._down.wait()
+
+    async def failed(self) -> None:
+        """Wait for what the link cannot recover from.
+
+        Raises:
+            LinkStuckError: It happened.
+        """
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def send(self, message: Message) -> None:
+        """Send a message; returns when the hub has acknowledged it.
+
+        Raises:
+            LinkError: There is no session, or it ended: the hub may have the message or not.
+            MessageTooLargeError: The hub would not take it.
+        """
+        await self._current().send(message)
+
+    async def report(self, patch: Mapping[str, Any]) -> None:
+        """Merge a patch into the reported properties.
+
+        Raises:
+            LinkError: There is no session, or the hub did not confirm.
+        """
+        await self._current().report(patch)
+
+    def _current(self) -> Session:
+        if self._session is None or self._session.ended.is_set():
+            raise LinkError("not connected to the hub")
+        return self._session
+
+    async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            try:
+                session = await Session.open(self._receiver, self._timing)
+            except LinkError as error:
+                failures += 1
+                await self._wait(failures, str(error))
+                continue
+            start = loop.time()
+            self.sessions += 1
+            log.info("connected to the hub")
+            renew = False
+            try:
+                self._raise_flag(session)
+                renew = await session.run()
+            finally:
+                self._raise_flag(None)
+                await session.settle(self._timing.close if renew else 0)
+                self._abandoned = 0 if await session.close() else self._abandoned + 1
+            if self._abandoned >= _ABANDONED:
+                raise LinkStuckError(
+                    f"{_ABANDONED} clients of the hub in a row did not come back from closing"
+                )
+            if renew:
+                continue
+            if loop.time() - start >= _STEADY:
+                failures = 0
+            failures += 1
+            await self._wait(failures, session.reason)
+
+    def _raise_flag(self, session: Session | None) -> None:
+        self._session = session
+        if session is None:
+            self._up.clear()
+            self._down.set()
+        else:
+            self._down.clear()
+            self._up.set()
+
+    async def _wait(self, failures: int, reason: str) -> None:
+        delay = self._backoff(failures)
+        log.warning("no hub (%s); attempt %d follows in %.1f s", reason, failures + 1, delay)
+        await asyncio.sleep(delay)

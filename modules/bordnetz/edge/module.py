@@ -1,0 +1,280 @@
+"""An Edge module: what it declares, and what it gets to work with.
+
+A module derives from `Module`, says what it is and does its work in `Module.run`, with an `Edge`
+in its hands that keeps, sends, configures, answers and counts for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from pydantic import BaseModel
+
+from bordnetz import __version__
+from bordnetz.edge.environment import Environment
+from bordnetz.edge.inbound import Inbound, Input
+from bordnetz.edge.link import Backoff, HubLink, Timing
+from bordnetz.edge.message import Message
+from bordnetz.edge.methods import Method, Methods, NoPayload
+from bordnetz.edge.metrics import Metrics, MetricsServer
+from bordnetz.edge.outbox import Outbox
+from bordnetz.edge.report import Reporter
+from bordnetz.edge.sender import Sender
+from bordnetz.edge.twin import Refusal, Twin
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Module(ABC, Generic[M]):
+    """What one Edge module is; everything but `run` has a default.
+
+    Attributes:
+        name: In logs and answers.
+        desired: The model of its desired properties; every field has a default.
+    """
+
+    name: ClassVar[str]
+    desired: type[M]
+
+    @abstractmethod
+    async def run(self, edge: Edge[M]) -> None:
+        """Do the module's work until it is done or `stop` has asked for the end.
+
+        Whatever it raises ends the process, so that Edge agent starts it again.
+        """
+
+    async def stop(self) -> None:
+        """Take nothing new in and make `run` finish what it has, within two or three seconds."""
+
+    def check(self, config: M) -> Iterable[Refusal]:
+        """What is well-formed in a configuration, but makes no sense in this vehicle."""
+        del config
+        return ()
+
+    def methods(self) -> Iterable[Method[Any]]:
+        """Direct methods besides ``ping`` and ``status``, which every module has."""
+        return ()
+
+    def inputs(self) -> Mapping[str, Input]:
+        """Who takes the messages that routes bring, by input.
+
+        The SDK acknowledges them before they get here and may change their order, so a message
+        here must be a hint, never the only copy.
+        """
+        return {}
+
+    def status(self) -> Mapping[str, Any]:
+        """What the method ``status`` says beyond hub and outbox."""
+        return {}
+
+
+class Edge(Generic[M]):
+    """The surroundings of a running module; an async context manager that owns them all.
+
+    Attributes:
+        metrics: For stages and counters of the module's own.
+        state: The folder for what must survive a restart.
+    """
+
+    def __init__(
+        self,
+        module: Module[M],
+        environment: Environment,
+        timing: Timing | None = None,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """Open the outbox and take up the configuration last seen; the rest with ``async with``.
+
+        Args:
+            module: Whose surroundings they are.
+            environment: Where to keep and show things.
+            timing: Of the hub link.
+            backoff: Likewise.
+
+        Raises:
+            OutboxError: The disk does not take it, or another process has the state folder.
+        """
+        self.metrics = Metrics()
+        self.state = environment.state
+        self._module = module
+        self._environment = environment
+        self._started = time.monotonic()
+        self._twin = Twin(module.desired, module.check)
+        self._seen = _load(self._desired_file)
+        self._twin.replace(self._seen)
+        methods = [
+            Method("ping", NoPayload, self._ping),
+            Method("status", NoPayload, self._status),
+            *module.methods(),
+        ]
+        self._reporter = Reporter()
+        inbound = Inbound(
+            self._twin, self._reporter, Methods(methods), module.inputs(), self.metrics
+        )
+        self._link = HubLink(inbound, timing, backoff)
+        self.metrics.gauge("hub_connected", "Session with the hub", lambda: self._link.connected)
+        self.metrics.gauge("hub_sessions", "Sessions so far", lambda: self._link.sessions)
+        outbox = Outbox(self.state / "outbox.db", environment.outbox_bytes)
+        self._sender = Sender(outbox, self._link, self.metrics)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            environment = self._environment
+            server = MetricsServer(
+                self.metrics, self._health, environment.metrics_host, environment.metrics_port
+            )
+            try:
+                await stack.enter_async_context(server)
+                log.info("metrics at http://%s:%d/metrics", *server.address)
+            except OSError as error:
+                # Not worth a second of data.
+                log.error("no metrics at %s:%d: %s", *server.address, error)
+            await stack.enter_async_context(self._link)
+            await stack.enter_async_context(self._sender)
+            for work in (self._reporter.run(self._link), self._remember()):
+                task = asyncio.create_task(work)
+                stack.callback(task.cancel)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    # -- for the module
+
+    @property
+    def config(self) -> M:
+        """The configuration in effect."""
+        return self._twin.config
+
+    def configs(self) -> AsyncIterator[M]:
+        """The configuration now, and again whenever it has changed."""
+        return self._twin.changes()
+
+    def recheck(self) -> None:
+        """Judge the desired properties again, after something `Module.check` looks at changed."""
+        self._twin.recheck()
+        self._reporter.acknowledge(self._twin.acknowledgements)
+
+    async def put(
+        self,
+        make: Callable[[int, int], Message],
+        priority: int,
+        *,
+        content: bytes | None = None,
+        needs: bytes | None = None,
+    ) -> int | None:
+        """Store a message for the hub; it is on the disk when this returns (see `Outbox.put`).
+
+        Raises:
+            OutboxError: The disk did not take it; trying again later is right.
+            MessageTooLargeError: The hub would not take it.
+        """
+        return await self._sender.put(make, priority, content=content, needs=needs)
+
+    async def drained(self) -> None:
+        """Wait until the hub has acknowledged everything."""
+        await self._sender.drained()
+
+    def report(self, name: str, value: Any) -> None:
+        """Show a reported property; the last value wins, None takes it away.
+
+        Raises:
+            ValueError: A twin cannot hold it.
+        """
+        self._reporter.set(name, value)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session with the hub."""
+        return self._link.connected
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """``messages`` and ``bytes`` that wait for the hub."""
+        return self._sender.state()
+
+    async def failed(self) -> None:
+        """Wait for what can only be cured by a new process.
+
+        Raises:
+            LinkStuckError: The hub's client hangs.
+        """
+        await self._link.failed()
+
+    # -- of every module
+
+    async def _ping(self, payload: NoPayload) -> dict[str, Any]:
+        del payload
+        return {"module": self._module.name, "version": __version__}
+
+    async def _status(self, payload: NoPayload) -> dict[str, Any]:
+        del payload
+        return {**self._health(), **self._module.status()}
+
+    def _health(self) -> dict[str, Any]:
+        return {
+            "module": self._module.name,
+            "version": __version__,
+            "upSeconds": round(time.monotonic() - self._started),
+            "hub": {"connected": self._link.connected, "sessions": self._link.sessions},
+            "outbox": self._sender.state(),
+            "desiredVersion": self._twin.version,
+        }
+
+    # -- the configuration outlives a restart, for the hub may come later than the data
+
+    @property
+    def _desired_file(self) -> Path:
+        return self.state / "desired.json"
+
+    async def _remember(self) -> None:
+        async for _ in self._twin.changes():
+            if self._twin.desired == self._seen:
+                continue
+            desired = self._twin.desired
+            try:
+                await asyncio.to_thread(partial(_save, self._desired_file, desired))
+            except OSError as error:
+                log.warning("configuration not kept for the next start: %s", error)
+            else:
+                self._seen = desired
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        desired = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("configuration of the last run is unreadable, waiting for the hub: %s", error)
+        return {}
+    return desired if isinstance(desired, dict) else {}
+
+
+def _save(path: Path, desired: Mapping[str, Any]) -> None:
+    new = path.with_name(path.name + ".new")
+    with new.open("w") as file:
+        json.dump(desired, file)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

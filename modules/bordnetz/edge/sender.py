@@ -1,0 +1,178 @@
+"""From the outbox to the hub: several messages in flight, each acknowledged by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Self, TypeVar
+
+from bordnetz.edge.link import HubLink, LinkError
+from bordnetz.edge.message import Message
+from bordnetz.edge.metrics import Metrics
+from bordnetz.edge.outbox import Entry, Outbox, OutboxError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WINDOW = 8
+"""Messages in flight: enough to hide the round trip (44 ms with Nagle's algorithm and delayed
+acknowledgement, which the SDK leaves on), few enough to lose little order."""
+
+_IDLE = 30.0
+"""Acknowledgements that no message takes along are written after so many seconds."""
+
+_RETRY = 1.0
+"""Seconds between attempts to read an outbox that the disk does not give."""
+
+
+class Sender:
+    """Owns an `Outbox` on a thread of its own and empties it through a `HubLink`."""
+
+    def __init__(self, outbox: Outbox, link: HubLink, metrics: Metrics) -> None:
+        """Prepare; sending starts with ``async with``.
+
+        Args:
+            outbox: Used by nobody else from here on; closed in the end.
+            link: To the hub.
+            metrics: Get the stages ``outbox`` (by priority) and ``hub``.
+        """
+        self._outbox = outbox
+        self._link = link
+        self._stored = metrics.stage("outbox", "messages in the outbox", "priority")
+        self._sent = metrics.stage("hub", "messages on their way to the hub")
+        self._bytes = metrics.counter("hub_sent_bytes", "Bytes the hub has, as IoT Hub meters them")
+        self._blocks = metrics.counter("hub_sent_blocks", "The same in blocks of 4,096 bytes")
+        metrics.gauge("outbox_messages", "Messages waiting", lambda: len(outbox))
+        metrics.gauge("outbox_bytes", "Bytes of the outbox' budget in use", lambda: outbox.used)
+        metrics.gauge("outbox_set_aside", "Unusable files found", lambda: outbox.set_aside)
+        self._counted: Counter[tuple[str, int]] = Counter()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
+        self._turn = asyncio.Lock()
+        self._more = asyncio.Event()
+        self._acknowledged = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._look()
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(WINDOW)]
+        self._tasks.append(asyncio.create_task(self._tidy()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self._apart(self._outbox.close)
+        self._thread.shutdown()
+
+    async def put(
+        self,
+        make: Callable[[int, int], Message],
+        priority: int,
+        *,
+        content: bytes | None = None,
+        needs: bytes | None = None,
+    ) -> int | None:
+        """Store a message for sending; it is on the disk when this returns (see `Outbox.put`).
+
+        Raises:
+            OutboxError: The disk did not take it; the outbox is as it was before.
+            MessageTooLargeError: The hub would not take it.
+        """
+        last = self._outbox.last
+        sequence = await self._apart(
+            partial(self._outbox.put, make, priority, content=content, needs=needs)
+        )
+        if sequence is None or sequence > last:
+            self._stored.received(1, str(priority))
+        self._look()
+        self._more.set()
+        return sequence
+
+    async def drained(self) -> None:
+        """Wait until the hub has everything."""
+        await self._drained.wait()
+
+    def state(self) -> dict[str, int]:
+        """What an operator wants to know: messages and bytes that wait for the hub."""
+        return {"messages": len(self._outbox), "bytes": self._outbox.used}
+
+    async def _work(self) -> None:
+        while True:
+            entry = await self._next()
+            size, blocks = entry.message.metered_size, entry.message.blocks
+            self._sent.received()
+            try:
+                await self._link.send(entry.message)
+            except LinkError as error:
+                # The hub may have it all the same: it gets it again under the same name.
+                log.debug("message %d stays in the outbox: %s", entry.sequence, error)
+                self._sent.dropped("unconfirmed")
+                await self._apart(partial(self._outbox.release, entry))
+                self._more.set()
+                continue
+            await self._apart(partial(self._outbox.acknowledge, entry))
+            self._sent.sent()
+            self._bytes.inc(size)
+            self._blocks.inc(blocks)
+            self._stored.sent(1, str(entry.priority))
+            self._look()
+            self._acknowledged.set()
+
+    async def _next(self) -> Entry:
+        """The next message to send, while there is a hub to send it to."""
+        async with self._turn:
+            while True:
+                await self._link.up()
+                self._more.clear()
+                try:
+                    entries = await self._apart(partial(self._outbox.take, 1))
+                except OutboxError as error:
+                    log.warning("%s", error)
+                    await asyncio.sleep(_RETRY)
+                    continue
+                if entries:
+                    return entries[0]
+                await self._more.wait()
+
+    async def _tidy(self) -> None:
+        """Write acknowledgements that no new message has taken along."""
+        while True:
+            await self._acknowledged.wait()
+            self._acknowledged.clear()
+            await asyncio.sleep(_IDLE)
+            try:
+                await self._apart(self._outbox.flush)
+            except OutboxError as error:
+                log.warning("%s", error)
+
+    async def _apart(self, work: Callable[[], T]) -> T:
+        """Run on the outbox' thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _look(self) -> None:
+        """Bring counters and flags up to the outbox' state."""
+        for (reason, priority), count in list(self._outbox.dropped.items()):
+            new = count - self._counted[reason, priority]
+            if new:
+                self._counted[reason, priority] = count
+                self._stored.dropped(reason, new, str(priority))
+                log.warning(
+                    "outbox full: %d messages of priority %d given up (%s)", new, priority, reason
+                )
+        if len(self._outbox):
+            self._drained.clear()
+        else:
+            self._drained.set()

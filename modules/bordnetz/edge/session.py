@@ -1,0 +1,358 @@
+"""One connection to the hub: one client of azure-iot-device, from its making to its end.
+
+The SDK can reconnect by itself, but then it does not subscribe again where the hub has lost the
+session, gives up for good after one refused login, can lose the twin's changes for ever, and
+keeps copies of what it could not deliver (docs: reliability).  So a client here lives for exactly
+one connection: whatever goes wrong ends the session, and the link opens another one, with a new
+client, a fresh token, fresh subscriptions and a twin just read.
+
+Every call has a time limit.  A call that exceeded it has an unknown outcome, and the session is
+over.  The SDK's handlers run on its own threads and do nothing but hand over to our loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from bordnetz.edge.message import Message
+from bordnetz.errors import BordnetzError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class LinkError(BordnetzError):
+    """The hub did not confirm: whether it has what was sent is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time limits, in seconds.
+
+    Attributes:
+        keep_alive: Of MQTT; a silent hub is noticed after twice this time.
+        connect: For making a client, connecting and subscribing; the SDK waits 60 s for CONNACK.
+        call: For one message, twin read or twin patch.
+        close: For a clean end of the connection.
+        proof: How often an idle connection has to prove itself by reading the twin.
+        lifetime: A session is replaced before its token of `token` seconds runs out.
+        token: Life of the token that the client logs in with.
+    """
+
+    keep_alive: int = 30
+    connect: float = 90.0
+    call: float = 60.0
+    close: float = 2.0
+    proof: float = 600.0
+    lifetime: float = 3000.0
+    token: int = 3600
+
+
+class Receiver(Protocol):
+    """What the hub may ask of a module; called on the module's event loop."""
+
+    def twin(self, desired: Mapping[str, Any], reported: Mapping[str, Any]) -> None:
+        """Take the whole twin, read just now."""
+
+    def patch(self, desired: Mapping[str, Any]) -> bool:
+        """Take a change of the desired properties; False if it does not follow what we have."""
+
+    async def method(self, name: str, payload: Any) -> tuple[int, Any]:
+        """Answer a direct method with status and payload."""
+
+    async def message(self, source: str, message: Message) -> None:
+        """Take a message that a route brought to the input ``source``."""
+
+
+class Session:
+    """A connection to the hub, made by `open`; never reconnected.
+
+    Attributes:
+        ended: Set when it is of no use any more.
+        reason: Why, in words.
+    """
+
+    def __init__(self, client: Any, receiver: Receiver, timing: Timing) -> None:
+        self.ended = asyncio.Event()
+        self.reason = ""
+        self._client = client
+        self._receiver = receiver
+        self._timing = timing
+        self._loop = asyncio.get_running_loop()
+        self._calls: set[asyncio.Task[Any]] = set()
+        self._served: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(cls, receiver: Receiver, timing: Timing) -> Session:
+        """Make a client from the Edge environment, connect, subscribe and read the twin.
+
+        Raises:
+            LinkError: The hub, its workload API or the environment is not as it must be.
+        """
+        client = await _limited(in_thread(lambda: _create(timing)), timing.connect, "create client")
+        session = cls(client, receiver, timing)
+        try:
+            await _limited(in_thread(session._arm), timing.connect, "connect")
+            await session.read_twin()
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    async def run(self) -> bool:
+        """Keep the connection proved until it ends.
+
+        Returns:
+            True if it only has to be renewed, False if it broke.
+        """
+        end = self._loop.time() + self._timing.lifetime
+        while not self.ended.is_set():
+            left = end - self._loop.time()
+            if left <= 0:
+                return True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ended.wait(), min(left, self._timing.proof))
+                break
+            with suppress(LinkError):
+                await self.read_twin()
+        return False
+
+    async def send(self, message: Message) -> None:
+        """Send a message; returns when the hub has acknowledged it.
+
+        Raises:
+            LinkError: It did not, so far; it may have the message all the same.
+        """
+        message.check()
+        await self._call(
+            self._client.send_message_to_output(_sdk_message(message), message.output),
+            "acknowledge a message",
+        )
+
+    async def read_twin(self) -> None:
+        """Read the twin and hand it to the receiver.
+
+        Raises:
+            LinkError: The hub did not answer.
+        """
+        twin = await self._call(self._client.get_twin(), "give the twin")
+        self._receiver.twin(twin.get("desired", {}), twin.get("reported", {}))
+
+    async def report(self, patch: Mapping[str, Any]) -> None:
+        """Merge a patch into the reported properties.
+
+        Raises:
+            LinkError: The hub did not confirm.
+        """
+        await self._call(
+            self._client.patch_twin_reported_properties(dict(patch)), "take reported properties"
+        )
+
+    async def settle(self, limit: float) -> None:
+        """Wait, so long at most, until no call is under way."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=limit)
+
+    async def close(self) -> bool:
+        """Disconnect and drop the client.
+
+        Returns:
+            False if the client did not come back in time and had to be abandoned.
+        """
+        self._end("closed")
+        for task in self._served:
+            task.cancel()
+        # Handlers are removed first: the SDK waits for those that still run.
+        closing = in_thread(lambda: asyncio.run(self._client.shutdown()))
+        done, _ = await asyncio.wait({closing}, timeout=self._timing.close)
+        closing.add_done_callback(_look_at)
+        if done and (error := closing.exception()) is not None:
+            log.info("hub client did not close cleanly: %s", _words(error))
+        for call in self._calls:
+            call.cancel()
+        return bool(done)
+
+    def _end(self, reason: str) -> None:
+        if not self.ended.is_set():
+            self.reason = reason
+            self.ended.set()
+
+    async def _call(self, call: Coroutine[Any, Any, T], what: str) -> T:
+        """One call into the SDK.  It is never cancelled: the SDK does not expect that."""
+        task = asyncio.ensure_future(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        task.add_done_callback(_look_at)
+        try:
+            return await _limited(task, self._timing.call, what)
+        except LinkError as error:
+            self._end(str(error))
+            raise
+
+    # -- on the SDK's threads
+
+    def _arm(self) -> None:
+        """Set the handlers; the first one connects.
+
+        Input messages come first, for the hub sends those that wait for us as soon as we are
+        there, and the SDK acknowledges and drops one that has no handler.  Connection changes
+        come last, so that each one that is heard of is the end.
+        """
+        client = self._client
+        client.on_message_received = self._hand_over(self._on_message)
+        client.on_method_request_received = self._hand_over(self._on_method)
+        client.on_twin_desired_properties_patch_received = self._hand_over(self._on_patch)
+        client.on_connection_state_change = self._hand_over(self._on_connection_change)
+        client.on_background_exception = self._on_background_exception
+        if not client.connected:
+            raise ConnectionError("connection lost while subscribing")
+
+    def _hand_over(self, handler: Callable[..., None]) -> Callable[..., None]:
+        def handed_over(*arguments: Any) -> None:
+            # The loop is closed when the module has ended before its SDK.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(handler, *arguments)
+
+        return handed_over
+
+    def _on_background_exception(self, error: Exception) -> None:
+        log.info("hub client: %s", _words(error))
+
+    # -- on our loop
+
+    def _on_connection_change(self) -> None:
+        self._end("connection lost")
+
+    def _on_patch(self, patch: Mapping[str, Any]) -> None:
+        if not self.ended.is_set() and not self._receiver.patch(patch):
+            self._serve(self.read_twin())
+
+    def _on_method(self, request: Any) -> None:
+        self._serve(self._answer(request))
+
+    def _on_message(self, message: Any) -> None:
+        self._serve(self._receiver.message(message.input_name, _our_message(message)))
+
+    async def _answer(self, request: Any) -> None:
+        status, payload = await self._receiver.method(request.name, request.payload)
+        response = _sdk().MethodResponse.create_from_method_request(request, status, payload)
+        await self._call(self._client.send_method_response(response), "take a method's answer")
+
+    def _serve(self, work: Coroutine[Any, Any, None]) -> None:
+        if self.ended.is_set():
+            work.close()
+            return
+
+        async def served() -> None:
+            with suppress(LinkError):
+                await work
+
+        task = self._loop.create_task(served())
+        self._served.add(task)
+        task.add_done_callback(self._served.discard)
+
+
+def _sdk() -> Any:
+    """The SDK, imported late and on a thread: it takes longer than the rest of a module's start."""
+    return importlib.import_module("azure.iot.device")
+
+
+def _create(timing: Timing) -> Any:
+    client = importlib.import_module("azure.iot.device.aio").IoTHubModuleClient
+    return client.create_from_edge_environment(
+        keep_alive=timing.keep_alive,
+        sastoken_ttl=timing.token,
+        connection_retry=False,
+        ensure_desired_properties=False,
+    )
+
+
+def _sdk_message(message: Message) -> Any:
+    result = _sdk().Message(message.body)
+    result.content_type = message.content_type or None
+    result.content_encoding = message.content_encoding or None
+    result.custom_properties = dict(message.properties)
+    return result
+
+
+def _our_message(message: Any) -> Message:
+    properties = {
+        name: value or ""
+        for name, value in message.custom_properties.items()
+        if name and not name.startswith("$")
+    }
+    return Message(
+        output=message.input_name,
+        body=message.data,
+        content_type=message.content_type or "",
+        content_encoding=message.content_encoding or "",
+        properties=properties,
+    )
+
+
+def in_thread(function: Callable[[], T]) -> asyncio.Future[T]:
+    """Run something that blocks.
+
+    On a daemon thread of its own: the loop's executor would keep the process from ending for as
+    long as the SDK hangs.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def finish(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # None is T's where there is no error
+
+    def run() -> None:
+        outcome: tuple[T | None, BaseException | None]
+        try:
+            outcome = function(), None
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            outcome = None, error
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(finish, *outcome)
+
+    threading.Thread(target=run, name="hub-client", daemon=True).start()
+    return future
+
+
+async def _limited(call: Awaitable[T], limit: float, what: str) -> T:
+    """Wait for a call of the SDK without cancelling it; its errors become `LinkError`."""
+    future = asyncio.ensure_future(call)
+    future.add_done_callback(_look_at)
+    done, _ = await asyncio.wait({future}, timeout=limit)
+    if not done:
+        raise LinkError(f"hub did not {what} within {limit:g} s")
+    if future.cancelled():
+        raise LinkError(f"hub did not {what}: the connection was closed")
+    error = future.exception()
+    if error is not None:
+        raise LinkError(f"hub did not {what}: {_words(error)}") from error
+    return future.result()
+
+
+def _look_at(future: asyncio.Future[Any]) -> None:
+    """Take note of a result nobody waits for any more, or asyncio complains about it."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _words(error: BaseException) -> str:
+    """What the SDK says and, in front of it, the cause it has wrapped, for that tells more."""
+    root = error
+    while (cause := root.__cause__ or root.__context__) is not None:
+        root = cause
+    words = [f"{type(found).__name__}: {found}".strip(" :") for found in (root, error)]
+    return words[0] if root is error else f"{words[0]} ({words[1]})"
