@@ -1,0 +1,125 @@
+"""Blocks of samples joined and cut, in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bordnetz.batch.bits import I64, places
+from bordnetz.series import Group, Samples
+
+
+def empty(groups: tuple[Group, ...]) -> Samples:
+    """No samples."""
+    none = np.empty(0, np.int64)
+    return Samples(
+        groups,
+        none.astype(np.int32),
+        none.astype(np.uint32),
+        none.astype(np.int32),
+        none,
+        none,
+        none,
+        none,
+    )
+
+
+def merge(blocks: Sequence[Samples]) -> Samples:
+    """Join blocks, one behind the other.
+
+    Args:
+        blocks: At least one, all over the same groups; ``order`` grows from block to block.
+
+    Returns:
+        One series for each (group, id, width) that has rows, ascending by these.
+    """
+    group = np.concatenate([block.group for block in blocks])
+    id_ = np.concatenate([block.id for block in blocks])
+    width = np.concatenate([block.width for block in blocks])
+    count = np.concatenate([block.count for block in blocks]).astype(np.int64, copy=False)
+    time = np.concatenate([block.time for block in blocks])
+    order = np.concatenate([block.order for block in blocks])
+    values = np.concatenate([block.values for block in blocks])
+    row_start = np.cumsum(count) - count
+    value_start = np.cumsum(count * width) - count * width
+
+    piece = np.lexsort((width, id_, group))
+    piece = piece[count[piece] > 0]
+    if not len(piece):
+        return empty(blocks[0].groups)
+    if len(piece) == len(count) and (np.diff(piece) == 1).all():
+        new = _is_new(group, id_, width)
+        if new.all():
+            return Samples(blocks[0].groups, group, id_, width, count, time, order, values)
+    group, id_, width, count = group[piece], id_[piece], width[piece], count[piece]
+    new = _is_new(group, id_, width)
+    first = np.flatnonzero(new)
+    rows = places(row_start[piece], count)
+
+    # A series' column is the same column of all its pieces, one behind the other.
+    series = np.cumsum(new) - 1
+    column = places(np.zeros_like(count), width.astype(np.int64))
+    start = np.repeat(value_start[piece], width) + column * np.repeat(count, width)
+    by_column = np.lexsort((column, np.repeat(series, width)))
+    at = places(start[by_column], np.repeat(count, width)[by_column])
+    return Samples(
+        blocks[0].groups,
+        group[first],
+        id_[first],
+        width[first],
+        np.add.reduceat(count, first),
+        time[rows],
+        order[rows],
+        values[at],
+    )
+
+
+def _is_new(
+    group: NDArray[np.int32], id_: NDArray[np.uint32], width: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Where another series begins; bool, shape (pieces,)."""
+    new = np.ones(len(group), np.bool_)
+    new[1:] = (np.diff(group) != 0) | (id_[1:] != id_[:-1]) | (np.diff(width) != 0)
+    return new
+
+
+def cut(samples: Samples, rows: int) -> tuple[Samples, Samples]:
+    """Part the first ``rows`` rows to arrive from the others.
+
+    Args:
+        samples: One series for each (group, id, width).
+        rows: 0 to all.
+    """
+    if rows >= len(samples.order):
+        return samples, empty(samples.groups)
+    chosen = np.zeros(len(samples.order), np.int64)
+    chosen[np.argsort(samples.order, kind="stable")[:rows]] = 1
+    early = np.add.reduceat(chosen, np.cumsum(samples.count) - samples.count)
+    zero = np.zeros_like(early)
+    return _slice(samples, zero, early), _slice(samples, early, samples.count - early)
+
+
+def _slice(samples: Samples, skip: I64, count: I64) -> Samples:
+    """Of every series ``count`` rows behind the first ``skip``; series without rows go."""
+    some = count > 0
+    row_start = np.cumsum(samples.count) - samples.count + skip
+    width = samples.width.astype(np.int64)
+    value_start = np.cumsum(samples.count * width) - samples.count * width + skip
+    rows = places(row_start[some], count[some])
+    column = places(np.zeros(int(some.sum()), np.int64), width[some])
+    start = np.repeat(value_start[some], width[some]) + column * np.repeat(
+        samples.count[some], width[some]
+    )
+    at = places(start, np.repeat(count[some], width[some]))
+    return Samples(
+        samples.groups,
+        samples.group[some],
+        samples.id[some],
+        samples.width[some],
+        count[some],
+        samples.time[rows],
+        samples.order[rows],
+        samples.values[at],
+    )

@@ -1,0 +1,229 @@
+"""Messages of the stream, from the writer's side: batches and dictionaries to bytes."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from bordnetz.batch import batch_pb2 as pb
+from bordnetz.batch import columns
+from bordnetz.batch.blocks import merge
+from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.errors import BatchError
+from bordnetz.series import Samples
+
+MAJOR, MINOR = 1, 0
+"""Schema version written; every minor version of ``MAJOR`` is read."""
+
+MAX_BYTES = 250_000
+"""Largest message with topic and properties; an Edge hub's limit is 262,144 with its overhead."""
+
+MAX_VALUES = 1 << 20
+"""Most numbers in a batch, times counted; it bounds a reader's memory to about 100 MiB."""
+
+DEFAULT_CAMPAIGN = "default"
+
+CHECK_TAG = 0x7D
+"""Field 15, four bytes: begins the end of every message."""
+
+CHECK_BYTES = 5
+"""Length of that field, the last of every message."""
+
+_TAIL = 9 + 11 + CHECK_BYTES
+"""Bytes that `Draft.finish` may append: outbox id, sequence, check sum."""
+
+_SEQUENCE_TAG, _OUTBOX_TAG = 0x58, 0x51
+
+
+class Resolution(IntEnum):
+    """Unit of a batch's times; shorter fractions are cut off."""
+
+    MILLISECOND = 0
+    MICROSECOND = 1
+
+    @property
+    def ns(self) -> int:
+        """One unit in ns."""
+        return 1_000_000 if self is Resolution.MILLISECOND else 1_000
+
+
+class Clock(IntEnum):
+    """How far a batch's times can be trusted."""
+
+    UNKNOWN = 0
+    SYNCHRONISED = 1
+    UNSYNCHRONISED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What all batches of one writer say of themselves.
+
+    Attributes:
+        boot: 64 random bits, drawn at each start.
+        clock: State of the clock that the times are from.
+        resolution: Unit of the times.
+        campaign: Name of the campaign that collected them.
+        campaign_version: Its version.
+    """
+
+    boot: int
+    clock: Clock = Clock.UNKNOWN
+    resolution: Resolution = Resolution.MILLISECOND
+    campaign: str = DEFAULT_CAMPAIGN
+    campaign_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a message says before its columns.
+
+    Attributes:
+        dictionary: Digest of the dictionary that it needs, or brings.
+        outbox: 64 random bits, drawn when the outbox was made.
+        sequence: Place in that outbox; with ``outbox`` unique for ever.
+        stamp: Of the writer.
+        first: Earliest time, ns since the Unix epoch; 0 without samples, as ``last``.
+        last: Latest time, ns since the Unix epoch.
+        minor: Minor schema version.
+    """
+
+    dictionary: bytes
+    outbox: int
+    sequence: int
+    stamp: Stamp
+    first: int
+    last: int
+    minor: int = MINOR
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as read; ``order`` of the samples is made up from their times."""
+
+    header: Header
+    dictionary: Dictionary
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that lacks only its place in the outbox.
+
+    Attributes:
+        rows: Rows of all series in it.
+        samples: Values in it.
+    """
+
+    _body: bytes
+    _check: int
+    rows: int = 0
+    samples: int = 0
+
+    @property
+    def max_size(self) -> int:
+        """Bytes that the finished message has at most."""
+        return len(self._body) + _TAIL
+
+    def finish(self, outbox: int, sequence: int) -> bytes:
+        """Append the place in the outbox and the check sum.
+
+        Args:
+            outbox: The outbox' id, 64 bits.
+            sequence: 0 to 2**64 - 1.
+        """
+        tail = bytearray([_OUTBOX_TAG]) + outbox.to_bytes(8, "little")
+        tail.append(_SEQUENCE_TAG)
+        while sequence > 0x7F:
+            tail.append(sequence & 0x7F | 0x80)
+            sequence >>= 7
+        tail.append(sequence)
+        tail.append(CHECK_TAG)
+        check = zlib.crc32(tail, self._check)
+        return self._body + bytes(tail) + check.to_bytes(4, "little")
+
+
+def encode_dictionary(dictionary: Dictionary, boot: int) -> Draft:
+    """Make the message that brings a dictionary.
+
+    Raises:
+        BatchError: It does not fit a message.
+    """
+    message = pb.Message(
+        major=MAJOR,
+        minor=MINOR,
+        boot=boot,
+        dictionary=dictionary.digest,
+        dictionary_zstd=dictionary.compressed,
+    )
+    draft = _draft(message, 0, 0)
+    if draft.max_size > MAX_BYTES:
+        raise BatchError(
+            f"dictionary: {draft.max_size} bytes are more than a message takes ({MAX_BYTES}); "
+            "collect fewer signals"
+        )
+    return draft
+
+
+def encode_batch(
+    samples: Samples, dictionary: Dictionary, stamp: Stamp, *, embed: bool = False
+) -> Draft:
+    """Make the message of a batch.
+
+    Args:
+        samples: At least one, with the times at most `MAX_VALUES`.
+        dictionary: Its groups are those of ``samples``.
+        stamp: Goes into the header.
+        embed: Bring the dictionary along.
+
+    Raises:
+        ValueError: ``samples`` is empty, too large, or of another dictionary.
+    """
+    samples = merge([samples])
+    rows = samples.count
+    if not len(rows) or len(samples.time) + len(samples) > MAX_VALUES:
+        raise ValueError(f"a batch has 1 to {MAX_VALUES} values, times counted")
+    if samples.groups != dictionary.groups:
+        raise ValueError("the samples' groups are not those of the dictionary")
+    ticks = samples.time // stamp.resolution.ns
+    first = int(ticks.min())
+    span = int(ticks.max()) - first
+    groups = samples.groups
+    index, inverse = np.unique(samples.group, return_inverse=True)
+    own_id = np.array([groups[i].id for i in index.tolist()], np.uint32)[inverse]
+    signals = np.array([len(groups[i].signals) for i in index.tolist()], np.int64)[inverse]
+    missing = signals - samples.width
+    width = samples.width.astype(np.int64)
+    message = pb.Message(
+        major=MAJOR,
+        minor=MINOR,
+        dictionary=dictionary.digest,
+        boot=stamp.boot,
+        first=first,
+        span=span,
+        resolution=pb.Resolution.Name(stamp.resolution),
+        clock=pb.Clock.Name(stamp.clock),
+        campaign="" if stamp.campaign == DEFAULT_CAMPAIGN else stamp.campaign,
+        campaign_version=stamp.campaign_version,
+        group=np.diff(samples.group, prepend=np.int32(0)).tolist(),
+        count=rows.tolist(),
+        columns=columns.encode(
+            np.concatenate((ticks - first, samples.values)),
+            np.concatenate((rows, np.repeat(rows, width))),
+        ),
+    )
+    if (samples.id != own_id).any():
+        message.id.extend(samples.id.tolist())
+    if missing.any():
+        message.missing.extend(missing.tolist())
+    if embed:
+        message.dictionary_zstd = dictionary.compressed
+    return _draft(message, len(samples.time), len(samples))
+
+
+def _draft(message: pb.Message, rows: int, samples: int) -> Draft:
+    body = message.SerializeToString()
+    return Draft(body, zlib.crc32(body), rows, samples)

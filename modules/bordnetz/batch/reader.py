@@ -1,0 +1,288 @@
+"""Messages of the stream, from the reader's side.
+
+The rule: whatever the bytes are, the answer is what was written or a `BatchError`.  A check sum
+covers every byte, the sizes that the bytes claim are bounded before anything is allocated, and
+nothing may be left over.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections import OrderedDict
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from bordnetz.batch import batch_pb2 as pb
+from bordnetz.batch import columns
+from bordnetz.batch.bits import I64
+from bordnetz.batch.dictionary import DIGEST_BYTES, Dictionary
+from bordnetz.batch.errors import BatchError
+from bordnetz.batch.message import (
+    CHECK_BYTES,
+    CHECK_TAG,
+    DEFAULT_CAMPAIGN,
+    MAJOR,
+    MAX_BYTES,
+    MAX_VALUES,
+    Batch,
+    Clock,
+    Header,
+    Resolution,
+    Stamp,
+)
+from bordnetz.series import Samples
+
+
+class Envelope:
+    """A message whose check sum is right and whose version is known, columns still closed.
+
+    Args:
+        data: Untrusted.
+
+    Attributes:
+        header: The message's header.
+        has_samples: Whether it is a batch.
+
+    Raises:
+        BatchError: Damaged, not a message, or of a later major version.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) > MAX_BYTES:
+            raise BatchError(f"batch: {len(data)} bytes are more than a message has ({MAX_BYTES})")
+        if len(data) < CHECK_BYTES or data[-CHECK_BYTES] != CHECK_TAG:
+            raise BatchError("batch: does not end with a check sum; it is cut short or no batch")
+        if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+            raise BatchError("batch: the check sum is wrong; it was damaged on its way")
+        self._message = pb.Message()
+        try:
+            self._message.ParseFromString(data)
+        except DecodeError as error:
+            raise BatchError(f"batch: not readable: {error}") from error
+        message = self._message
+        if message.major != MAJOR:
+            raise BatchError(
+                f"batch: schema version {message.major}.{message.minor}, this reader knows "
+                f"{MAJOR}.x; update bordnetz"
+            )
+        if len(message.dictionary) != DIGEST_BYTES:
+            raise BatchError("batch: it names no dictionary")
+        self.has_samples = bool(message.count)
+        self.header = self._read_header()
+
+    def _read_header(self) -> Header:
+        message = self._message
+        try:
+            resolution = Resolution(message.resolution)
+        except ValueError:
+            raise BatchError(f"batch: time resolution {message.resolution} is not known") from None
+        known = message.clock in [clock.value for clock in Clock]
+        first = message.first * resolution.ns
+        last = (message.first + message.span) * resolution.ns
+        if not -(1 << 63) <= first <= last < 1 << 63:
+            raise BatchError("batch: its times are outside of what 64 bits of ns can say")
+        stamp = Stamp(
+            boot=message.boot,
+            # A state that a later minor version added is one we know nothing about.
+            clock=Clock(message.clock) if known else Clock.UNKNOWN,
+            resolution=resolution,
+            campaign=message.campaign or DEFAULT_CAMPAIGN,
+            campaign_version=message.campaign_version,
+        )
+        return Header(
+            dictionary=message.dictionary,
+            outbox=message.outbox,
+            sequence=message.sequence,
+            stamp=stamp,
+            first=first,
+            last=last,
+            minor=message.minor,
+        )
+
+    def dictionary(self) -> Dictionary | None:
+        """The dictionary that the message brings, if any.
+
+        Raises:
+            BatchError: It is damaged, too large, or not the one it says.
+        """
+        data = self._message.dictionary_zstd
+        return Dictionary.from_compressed(data, self._message.dictionary) if data else None
+
+    def open(self, dictionary: Dictionary) -> Batch:
+        """Decode the columns.
+
+        Raises:
+            BatchError: They are not what the header says, or need another dictionary.
+        """
+        message = self._message
+        if dictionary.digest != message.dictionary:
+            raise BatchError(
+                f"batch: needs dictionary {message.dictionary.hex()}, "
+                f"was given {dictionary.digest.hex()}"
+            )
+        group, ids, width, rows = self._series(dictionary)
+        total = int(rows.sum())
+        lengths = np.concatenate((rows, np.repeat(rows, width)))
+        try:
+            flat = columns.decode(message.columns, lengths)
+        except ValueError as error:
+            raise BatchError(f"batch: the columns are not readable: {error}") from error
+        ticks = flat[:total]
+        if ticks.min() < 0 or int(ticks.max()) > message.span:
+            raise BatchError("batch: a time is not between the first and the last")
+        time = (ticks + message.first) * self.header.stamp.resolution.ns
+        samples = Samples(
+            groups=dictionary.groups,
+            group=group.astype(np.int32),
+            id=ids,
+            width=width.astype(np.int32),
+            count=rows,
+            time=time,
+            order=_arrival(time, rows),
+            values=flat[total:],
+        )
+        return Batch(self.header, dictionary, samples)
+
+    def _series(self, dictionary: Dictionary) -> tuple[I64, NDArray[np.uint32], I64, I64]:
+        """The series' group, id, width and rows, all of them checked."""
+        message = self._message
+        series = len(message.count)
+        if not series or len(message.group) != series:
+            raise BatchError(f"batch: {len(message.group)} groups for {series} series")
+        for name, given in (("ids", len(message.id)), ("widths", len(message.missing))):
+            if given not in (0, series):
+                raise BatchError(f"batch: {given} {name} for {series} series")
+        groups = dictionary.groups
+        group = np.cumsum(np.array(message.group, np.int64))
+        if int(group[-1]) >= len(groups):
+            raise BatchError(
+                f"batch: group {int(group[-1])} of a dictionary that has {len(groups)}"
+            )
+        index, inverse = np.unique(group, return_inverse=True)
+        if message.id:
+            ids = np.array(message.id, np.uint32)
+        else:
+            ids = np.array([groups[i].id for i in index.tolist()], np.uint32)[inverse]
+        width = np.array([len(groups[i].signals) for i in index.tolist()], np.int64)[inverse]
+        if message.missing:
+            width -= np.array(message.missing, np.int64)
+            if width.min() < 0:
+                raise BatchError("batch: a series lacks more signals than its group has")
+        rows = np.array(message.count, np.int64)
+        # uint32 counts and widths: floats cannot overflow where their products could.
+        values = float(np.dot(rows.astype(np.float64), width + 1.0))
+        if rows.min() < 1 or values > MAX_VALUES:
+            raise BatchError(f"batch: {values:.0f} values, expected 1 to {MAX_VALUES}")
+        key = np.lexsort((width, ids, group))
+        same = (np.diff(group) == 0) & (np.diff(ids.astype(np.int64)) == 0) & (np.diff(width) == 0)
+        if (np.diff(key) != 1).any() or same.any():
+            raise BatchError("batch: its series are not in order")
+        return group, ids, width, rows
+
+
+def _arrival(time: I64, rows: I64) -> I64:
+    """An order of arrival that the times suggest; in a series, a row never overtakes another."""
+    starts = np.cumsum(rows) - rows
+    if (np.diff(time) < 0).sum() > (np.diff(time)[starts[1:] - 1] < 0).sum():
+        # The clock stepped back within a series: its later rows count as no earlier.
+        time = np.concatenate([np.maximum.accumulate(part) for part in np.split(time, starts[1:])])
+    order = np.empty(len(time), np.int64)
+    order[np.argsort(time, kind="stable")] = np.arange(len(time))
+    return order
+
+
+def decode_batch(data: bytes, dictionary: Dictionary | None = None) -> Batch:
+    """Read one batch.
+
+    Args:
+        data: Untrusted.
+        dictionary: The one that it names; None where the message brings it along.
+
+    Raises:
+        BatchError: Damaged, of a later major version, no batch, or the dictionary is another.
+    """
+    envelope = Envelope(data)
+    if not envelope.has_samples:
+        raise BatchError("batch: the message is a dictionary, not a batch")
+    dictionary = dictionary or envelope.dictionary()
+    if dictionary is None:
+        raise BatchError(f"batch: needs dictionary {envelope.header.dictionary.hex()}")
+    return envelope.open(dictionary)
+
+
+class Reader:
+    """Reads messages in any order; batches wait for their dictionary.  Thread-safe.
+
+    Args:
+        waiting_bytes: Most bytes of batches that wait; the oldest make room.
+        dictionaries: Most dictionaries kept; the one not used for longest makes room.
+
+    Attributes:
+        dropped: Batches that had to make room.
+    """
+
+    def __init__(self, waiting_bytes: int = 64 << 20, dictionaries: int = 256) -> None:
+        self.dropped = 0
+        self._limit = waiting_bytes
+        self._keep = dictionaries
+        self._known: OrderedDict[bytes, Dictionary] = OrderedDict()
+        self._waiting: OrderedDict[int, tuple[int, Envelope]] = OrderedDict()
+        self._bytes = 0
+        self._arrived = 0
+        self._lock = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Batches whose dictionary has not come."""
+        return len(self._waiting)
+
+    def missing(self) -> list[bytes]:
+        """Digests of the dictionaries that batches wait for."""
+        with self._lock:
+            return sorted({envelope.header.dictionary for _, envelope in self._waiting.values()})
+
+    def read(self, data: bytes) -> list[Batch]:
+        """Take a message.
+
+        Returns:
+            The batches that can be read now: this one, or those that waited for this dictionary.
+
+        Raises:
+            BatchError: The message is not readable.  Nothing has changed then.
+        """
+        envelope = Envelope(data)
+        digest = envelope.header.dictionary
+        dictionary = envelope.dictionary()
+        ready = []
+        with self._lock:
+            if dictionary is None:
+                dictionary = self._known.get(digest)
+            if dictionary is None:
+                if not envelope.has_samples:
+                    raise BatchError("batch: the message has neither samples nor a dictionary")
+                self._wait(envelope, len(data))
+                return []
+            self._known[digest] = dictionary
+            self._known.move_to_end(digest)
+            if len(self._known) > self._keep:
+                self._known.popitem(last=False)
+            for arrival, (size, held) in list(self._waiting.items()):
+                if held.header.dictionary == digest:
+                    del self._waiting[arrival]
+                    self._bytes -= size
+                    ready.append(held)
+        if envelope.has_samples:
+            ready.append(envelope)
+        return [one.open(dictionary) for one in ready]
+
+    def _wait(self, envelope: Envelope, size: int) -> None:
+        self._waiting[self._arrived] = size, envelope
+        self._arrived += 1
+        self._bytes += size
+        while self._bytes > self._limit:
+            _, (size, _) = self._waiting.popitem(last=False)
+            self._bytes -= size
+            self.dropped += 1
