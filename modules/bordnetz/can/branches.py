@@ -12,6 +12,8 @@ from bordnetz.can.compile import Lists, Node, Selector
 from bordnetz.can.frames import Frames
 from bordnetz.can.layout import Layout, words
 
+_NONE = np.empty(0, np.intp)
+
 
 @dataclass(frozen=True, slots=True)
 class Reached:
@@ -52,10 +54,6 @@ class Branches:
         self._pairs = np.array(sorted(pairs), np.int64)
         self._nodes = Lists([pairs[key] for key in sorted(pairs)])
 
-    def lead_on(self, nodes: NDArray[np.intp]) -> bool:
-        """Whether any of the nodes has a multiplexer."""
-        return bool(self._selectors.count[nodes].any())
-
     def follow(self, frames: Frames, frame: NDArray[np.intp], node: NDArray[np.intp]) -> Reached:
         """All branches below the given nodes.
 
@@ -64,7 +62,7 @@ class Branches:
             frame: intp, shape (pairs,), index of a frame.
             node: intp, shape (pairs,), a node that it carries.
         """
-        reached, cut, strange = [], [], []
+        reached, cut, strange = [(_NONE, _NONE)], [_NONE], [_NONE]
         # As many rounds as multiplexers are nested; each one takes all frames together.
         while len(frame):
             which, selector = self._selectors.follow(node)

@@ -159,6 +159,7 @@ class Lists:
         self.count = np.array([len(numbers) for numbers in lists], np.intp)
         self._start = self.count.cumsum() - self.count
         self._numbers = np.array([number for numbers in lists for number in numbers], np.intp)
+        self._most = int(self.count.max(initial=0))
 
     def follow(self, keys: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """All numbers of all keys.
@@ -166,8 +167,10 @@ class Lists:
         Returns:
             Index into ``keys`` and number, intp, shape (pairs,), in the order of ``keys``.
         """
-        count = self.count[keys]
-        which = np.repeat(np.arange(len(keys)), count)
-        place = np.arange(len(which))
-        place += np.repeat(self._start[keys] - (count.cumsum() - count), count)
-        return which, self._numbers[place]
+        count = self.count.take(keys)
+        if self._most <= 1:
+            which = count.nonzero()[0]
+            return which, self._numbers.take(self._start.take(keys.take(which)))
+        which = np.arange(len(keys)).repeat(count)
+        shift = self._start.take(keys) - (count.cumsum() - count)
+        return which, self._numbers.take(np.arange(len(which)) + shift.repeat(count))

@@ -11,8 +11,10 @@ from bordnetz.can.frames import Frames
 from bordnetz.can.j1939 import parameter_group
 from bordnetz.series import EXTENDED
 
-_STANDARD = 2048
-"""11-bit ids."""
+# As numpy scalars, which numpy compares faster than Python's numbers.
+_STANDARD = np.uint32(2048)
+"""The number of 11-bit ids."""
+_EXTENDED = np.uint32(EXTENDED)
 
 
 class Index:
@@ -31,12 +33,14 @@ class Index:
                 parameter group number, and the number to be found.
         """
         # One place more than ids, which all 29-bit ids share.
-        self._standard = np.zeros((buses, _STANDARD + 1), np.intp)
+        size = int(_STANDARD) + 1
+        self._standard = np.zeros(buses * size, np.intp)
+        self._start = np.arange(buses) * size
         exact: dict[int, int] = {}
         groups: dict[int, int] = {}
         for bus, frame_id, by_pgn, number in entries:
             if not frame_id & EXTENDED:
-                self._standard[bus, frame_id] = number
+                self._standard[self._start[bus] + frame_id] = number
             elif by_pgn:
                 pgn = parameter_group(np.array([frame_id], np.uint32))[0]
                 groups[bus << 32 | int(pgn)] = number
@@ -47,10 +51,10 @@ class Index:
 
     def find(self, frames: Frames) -> NDArray[np.intp]:
         """The number of each frame, intp, shape (n,)."""
-        place = np.minimum(frames.id, _STANDARD).astype(np.intp)
-        place += frames.bus.astype(np.intp) * (_STANDARD + 1)
-        found = self._standard.ravel().take(place)
-        extended = np.flatnonzero(frames.id >= EXTENDED)
+        place = self._start.take(frames.bus)
+        place += np.minimum(frames.id, _STANDARD)
+        found = self._standard.take(place)
+        extended = (frames.id >= _EXTENDED).nonzero()[0]
         if len(extended):
             ids = frames.id[extended]
             bus = frames.bus[extended].astype(np.int64) << 32

@@ -57,10 +57,11 @@ class Layout:
         # By words a frame: plane (row of `words`), left shift, right shift, mask.  What lies
         # beyond the first word of a classic frame is never read there.
         self._places = {
-            k: np.stack([big * k + np.minimum(word, k - 1), above, 64 - length, mask])
+            k: np.stack([big * k + np.minimum(word, k - 1), above, 64 - length, mask], axis=1)
             for k in (CLASSIC_BYTES // 8, FD_BYTES // 8)
         }
         self._crosses = crosses
+        self._any_crosses = bool(crosses.any())
         self._first = first.astype(np.uint64)
         self._big = big
 
@@ -87,18 +88,19 @@ class Layout:
         flat = planes.ravel()
         end = count.cumsum()
         total = int(end[-1]) if len(end) else 0
-        place = self._places[k].take(field, axis=1)
-        place[0] *= rows
-        place[0] += row
-        place[0] -= end
-        place[0] += count  # now: index of the run's first word in flat - index of its first value
-        crosses = self._crosses[field] if k > 1 else None
+        place = self._places[k].take(field, axis=0)
+        begin = place[:, 0]
+        begin *= rows
+        begin += row
+        begin -= end
+        begin += count  # now: index of the run's first word in flat - index of its first value
+        crosses = self._crosses[field] if k > 1 and self._any_crosses else None
         values = np.empty(total, np.int64)
         done = 0
         for runs in _portions(end, total):
             stop = int(end[runs][-1])
-            at, left, right, mask = np.repeat(place[:, runs], count[runs], axis=1)
-            at += np.arange(done, stop)
+            at, left, right, mask = place[runs].repeat(count[runs], axis=0).T
+            at = at + np.arange(done, stop)
             part = values[done:stop]
             bits = part.view(np.uint64)
             flat.take(at, out=bits, mode="clip")  # never clips; it spares numpy a copy

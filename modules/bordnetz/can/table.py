@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bordnetz.can.branches import Branches
 from bordnetz.can.catalogue import Catalogue
-from bordnetz.can.compile import UNKNOWN, UNWANTED, WANTED, Lists, compile_plan
+from bordnetz.can.compile import UNWANTED, WANTED, Lists, compile_plan
 from bordnetz.can.frames import FD_BYTES, Frames
 from bordnetz.can.index import Index
 from bordnetz.can.layout import Layout, words
@@ -26,7 +26,8 @@ _DECODED, _SHORT, _SELECTOR = 2, 3, 4
 """What becomes of a frame, after `UNKNOWN` and `UNWANTED`."""
 _FATES = 5
 
-_NONE = np.empty(0, np.intp)
+_NEVER = 255
+_START = np.zeros(1, np.intp)
 
 _NUMBERS: dict[Kind, Callable[[NDArray[np.int64]], NDArray[Any]]] = {
     Kind.UINT64: lambda raw: raw.view(np.uint64),
@@ -107,12 +108,21 @@ class DecodeTable:
         self._layout = Layout([field for fields in plan.fields for field in fields])
         self._size = np.array([len(fields) for fields in plan.fields], np.intp)
         self._first = self._size.cumsum() - self._size
-        self._need = np.array([fields[-1].need for fields in plan.fields], np.uint8)
         self._width = np.zeros((len(plan.fields), FD_BYTES + 1), np.intp)
         for group, fields in enumerate(plan.fields):
             for field in fields:
                 self._width[group, field.need :] += 1
-        self._by_pgn = np.array([group.by_pgn for group in plan.groups], bool)
+        # From how many bytes on a frame of a message certainly carries all that is wanted of it.
+        self._certain_from = np.array(
+            [
+                _NEVER
+                if node.selectors
+                else max((plan.fields[group][-1].need for group in node.groups), default=0)
+                for node in plan.nodes
+            ],
+            np.uint8,
+        )
+        self._by_pgn = any(group.by_pgn for group in plan.groups)
         signals = [signal for group in plan.groups for signal in group.signals]
         self._scaling = np.array(
             [[signal.factor for signal in signals], [signal.offset for signal in signals]],
@@ -148,56 +158,83 @@ class DecodeTable:
         """
         found = self._index.find(frames)
         fate = np.minimum(found, _DECODED)
-        frame = np.flatnonzero(found >= WANTED)
-        node = found[frame]
-        cut = strange = lost = _NONE
-        certain = not self._branches.lead_on(node)
-        if not certain:
-            reached = self._branches.follow(frames, frame, node)
-            frame = np.concatenate((frame, reached.frame))
-            node = np.concatenate((node, reached.node))
-            cut, strange = reached.cut, reached.strange
-            lost = np.concatenate((cut, strange))
-        which, group = self._groups_of.follow(node)
-        frame = frame[which]
-        width = self._size[group]
-        length = frames.length[frame]
-        if (self._need[group] > length).any():
-            certain = False
-            width = self._width[group, length]
-            some = width > 0
-            cut = np.concatenate((cut, frame[~some]))
-            frame, group, width = frame[some], group[some], width[some]
-        if not certain:
-            bare = fate == _DECODED
-            bare[frame] = False
-            fate[bare] = UNWANTED
-            fate[strange[bare[strange]]] = _SELECTOR
-            fate[cut[bare[cut]]] = _SHORT
-        order = self._order(group, frames.id[frame])
-        frame = frame[order]
+        frame = (found >= WANTED).nonzero()[0]
+        node = found.take(frame)
         bus = frames.bus.astype(np.intp)
+        lost = np.zeros(len(self.buses), np.int64)
+        if (self._certain_from.take(node) <= frames.length.take(frame)).all():
+            which, group = self._groups_of.follow(node)
+            frame = frame.take(which)
+            width = self._size.take(group)
+        else:
+            frame, group, width = self._look_closer(frames, frame, node, fate, lost)
+        order = self._order(frames, frame, group)
+        frame = frame.take(order)
+        # One count for all buses and fates; as many columns as fates.
+        fate += bus * _FATES
         buses = len(self.buses)
-        fates = np.bincount(bus * _FATES + fate, minlength=buses * _FATES).reshape(buses, _FATES)
+        fates = np.bincount(fate, minlength=buses * _FATES).reshape(buses, _FATES)
+        unknown, unwanted, decoded, short, selector = fates.T
         return Matches(
             frame=frame,
-            group=group[order],
-            id=frames.id[frame],
-            width=width[order],
-            decoded=fates[:, _DECODED],
-            unknown=fates[:, UNKNOWN],
-            unwanted=fates[:, UNWANTED],
-            unusable={"short": fates[:, _SHORT], "selector": fates[:, _SELECTOR]},
-            lost_branches=np.bincount(bus[lost], minlength=buses),
+            group=group.take(order),
+            id=frames.id.take(frame),
+            width=width.take(order),
+            decoded=decoded,
+            unknown=unknown,
+            unwanted=unwanted,
+            unusable={"short": short, "selector": selector},
+            lost_branches=lost,
         )
 
-    def _order(self, group: NDArray[np.intp], ids: NDArray[np.uint32]) -> NDArray[np.intp]:
-        """What sorts by group, id and arrival; the rows of a group are in order of arrival."""
-        # Sorting 16-bit numbers takes numpy two passes.
+    def _look_closer(
+        self,
+        frames: Frames,
+        frame: NDArray[np.intp],
+        node: NDArray[np.intp],
+        fate: NDArray[np.intp],
+        lost: NDArray[np.int64],
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Follow multiplexers and measure frames that are cut short.
+
+        Args:
+            frames: The block.
+            frame: intp, shape (wanted,), index of each frame of a wanted message.
+            node: intp, shape (wanted,), root of the message's tree.
+            fate: intp, shape (n,), of each frame; corrected for those that bring nothing.
+            lost: int64, shape (buses,), raised by the multiplexers that could not be followed.
+
+        Returns:
+            Frame, group and width of each match.
+        """
+        reached = self._branches.follow(frames, frame, node)
+        frame = np.concatenate((frame, reached.frame))
+        node = np.concatenate((node, reached.node))
+        lost += np.bincount(
+            frames.bus[np.concatenate((reached.cut, reached.strange))], minlength=len(lost)
+        )
+        which, group = self._groups_of.follow(node)
+        frame = frame[which]
+        width = self._width[group, frames.length[frame]]
+        brings = width > 0
+        cut = np.concatenate((reached.cut, frame[~brings]))
+        frame, group, width = frame[brings], group[brings], width[brings]
+        bare = fate == _DECODED
+        bare[frame] = False
+        fate[bare] = UNWANTED
+        fate[reached.strange[bare[reached.strange]]] = _SELECTOR
+        fate[cut[bare[cut]]] = _SHORT
+        return frame, group, width
+
+    def _order(
+        self, frames: Frames, frame: NDArray[np.intp], group: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """What sorts matches by group, id and arrival."""
+        # Sorting 16-bit numbers takes numpy two passes; the frames of a group are in order.
         small = group.astype(np.int16) if len(self.groups) < 1 << 15 else group
         order = small.argsort(kind="stable")
-        if self._by_pgn.any():
-            key = group[order] << 32 | ids[order]
+        if self._by_pgn:
+            key = group[order] << 32 | frames.id[frame[order]]
             if (key[1:] < key[:-1]).any():
                 order = order[key.argsort(kind="stable")]
         return order
@@ -213,18 +250,19 @@ class DecodeTable:
             A series for each group, id and width; ``order`` is the index of the frame.
         """
         frame, group, width = matches.frame, matches.group, matches.width
-        starts = np.ones(len(frame), bool)
-        np.not_equal(group[1:], group[:-1], out=starts[1:])
-        if self._by_pgn.any():
-            starts[1:] |= matches.id[1:] != matches.id[:-1]
-        if (width != self._size[group]).any():
-            order = np.lexsort((width, starts.cumsum()))
+        differs = group[1:] != group[:-1]
+        if self._by_pgn:
+            differs |= matches.id[1:] != matches.id[:-1]
+        if (width != self._size.take(group)).any():
+            run = np.concatenate(([0], differs.cumsum()))
+            order = np.lexsort((width, run))
             frame, group, width = frame[order], group[order], width[order]
-            starts[1:] |= width[1:] != width[:-1]
-        first = np.flatnonzero(starts)
-        count = np.diff(first, append=len(frame))
+            differs |= width[1:] != width[:-1]
+        edges = np.concatenate((_START[: len(frame)], differs.nonzero()[0] + 1, [len(frame)]))
+        first = edges[:-1]
+        count = edges[1:] - first
         group, width = group[first], width[first]
-        field, row, rows = self._runs(group, width, first, count)
+        field = self._fields(group, width)
         return Samples(
             groups=self.groups,
             group=group.astype(np.int32),
@@ -233,21 +271,17 @@ class DecodeTable:
             count=count,
             time=frames.time[frame],
             order=frame,
-            values=self._layout.read(words(frames.data, frame), field, row, rows),
+            values=self._layout.read(
+                words(frames.data, frame), field, first.repeat(width), count.repeat(width)
+            ),
         )
 
-    def _runs(
-        self,
-        group: NDArray[np.intp],
-        width: NDArray[np.intp],
-        first: NDArray[np.int64],
-        count: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
-        """The signals of series, one after the other: field, first row, and number of rows."""
-        start = self._first[group] - (width.cumsum() - width)
-        runs: NDArray[np.int64] = np.repeat(np.stack((start, first, count)), width, axis=1)
-        runs[0] += np.arange(runs.shape[1])
-        return runs
+    def _fields(self, group: NDArray[Any], width: NDArray[Any]) -> NDArray[np.intp]:
+        """The fields of series, those of one series after those of the other."""
+        shift: NDArray[np.intp] = self._first.take(group) - (width.cumsum() - width)
+        field = shift.repeat(width)
+        field += np.arange(len(field))
+        return field
 
     def physical(self, samples: Samples) -> NDArray[np.float64]:
         """Scale all values of a block at once: raw value x factor + offset.
@@ -259,19 +293,16 @@ class DecodeTable:
             float64, shape (values,), in the order of ``samples.values``.  Integers above 2^53
             are rounded; `bordnetz.series.Signal.physical` keeps those of integer signals.
         """
-        field, _, rows = self._runs(
-            samples.group.astype(np.intp),
-            samples.width.astype(np.intp),
-            samples.count,
-            samples.count,
-        )
+        field = self._fields(samples.group, samples.width)
+        rows = samples.count.repeat(samples.width)
         values = samples.values.astype(np.float64)
         if self._special:
             kind = np.repeat(self._kind[field], rows)
             for special, number in _NUMBERS.items():
                 at = np.flatnonzero(kind == special)
                 values[at] = number(samples.values[at])
-        factor, offset = np.repeat(self._scaling.take(field, axis=1), rows, axis=1)
-        values *= factor
-        values += offset
+        factor, offset = self._scaling.take(field, axis=1).repeat(rows, axis=1)
+        with np.errstate(all="ignore"):  # floats of a bus may be infinite or no number
+            values *= factor
+            values += offset
         return values
