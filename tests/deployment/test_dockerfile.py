@@ -162,4 +162,4 @@ def test_the_healthcheck_fails_where_nobody_answers() -> None:
 
 def test_what_pip_refuses_is_told_with_its_own_words(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="Invalid requirement"):
-        install(["click=="], tmp_path / "target", for_arm64=True)
+        install(["click 8"], tmp_path / "target", for_arm64=True)
