@@ -12,6 +12,7 @@ from bordnetz.errors import BordnetzError
 VERBS: dict[str, str] = {
     "hub": "bordnetz.laptop.hub.command:hub",
     "manifest": "bordnetz.laptop.manifest.command:manifest",
+    "simulate": "bordnetz.laptop.vehicle.command:simulate",
 }
 """Verb to ``module:attribute``: an Edge module must not pay for the imports of the laptop's."""
 
