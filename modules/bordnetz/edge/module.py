@@ -213,6 +213,11 @@ class Edge(Generic[M]):
         """``messages`` and ``bytes`` that wait for the hub."""
         return self._sender.state()
 
+    @property
+    def room(self) -> int:
+        """Bytes that the outbox takes before it has to give something up."""
+        return self._sender.room
+
     async def failed(self) -> None:
         """Wait for what can only be cured by a new process.
 

@@ -222,6 +222,11 @@ class Outbox:
         return self._used
 
     @property
+    def room(self) -> int:
+        """Bytes of the budget left."""
+        return self._budget - self.used
+
+    @property
     def ready(self) -> int:
         """Messages that `take` would give."""
         return len(self._priority) - len(self._taken)

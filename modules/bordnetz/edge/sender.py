@@ -109,6 +109,11 @@ class Sender:
         """What an operator wants to know: messages and bytes that wait for the hub."""
         return {"messages": len(self._outbox), "bytes": self._outbox.used}
 
+    @property
+    def room(self) -> int:
+        """Bytes that the outbox takes before it has to give something up."""
+        return self._outbox.room
+
     async def _work(self) -> None:
         while True:
             entry = await self._next()
