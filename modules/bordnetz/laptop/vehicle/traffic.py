@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -96,8 +97,8 @@ def _runs(kinds: Sequence[Frames], start: int) -> list[tuple[int, int, int, slic
     for kind, frames in enumerate(kinds):
         new = np.diff(frames.time, prepend=-1) != 0
         new |= np.diff(frames.bus, prepend=255) != 0
-        begin = np.flatnonzero(new).tolist()
-        for first, end in zip(begin, [*begin[1:], len(frames)], strict=True):
+        edges = [*np.flatnonzero(new).tolist(), len(frames)]
+        for first, end in itertools.pairwise(edges):
             due = int(frames.time[first]) - start
             runs.append((due, int(frames.bus[first]), kind, slice(first, end)))
     return sorted(runs, key=lambda run: run[:3])
