@@ -156,10 +156,10 @@ class Lists:
     """Lists of numbers, one per key, that are followed for many keys at once."""
 
     def __init__(self, lists: Sequence[Sequence[int]]) -> None:
-        self.count = np.array([len(numbers) for numbers in lists], np.intp)
-        self._start = self.count.cumsum() - self.count
+        self._count: NDArray[np.intp] = np.array([len(numbers) for numbers in lists], np.intp)
+        self._start: NDArray[np.intp] = self._count.cumsum() - self._count
         self._numbers = np.array([number for numbers in lists for number in numbers], np.intp)
-        self._most = int(self.count.max(initial=0))
+        self._one_at_most = self._count.max(initial=0) <= 1
 
     def follow(self, keys: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """All numbers of all keys.
@@ -167,10 +167,11 @@ class Lists:
         Returns:
             Index into ``keys`` and number, intp, shape (pairs,), in the order of ``keys``.
         """
-        count = self.count.take(keys)
-        if self._most <= 1:
+        count = self._count.take(keys)
+        if self._one_at_most:
             which = count.nonzero()[0]
             return which, self._numbers.take(self._start.take(keys.take(which)))
         which = np.arange(len(keys)).repeat(count)
-        shift = self._start.take(keys) - (count.cumsum() - count)
+        before: NDArray[np.intp] = count.cumsum()
+        shift = self._start.take(keys) + count - before
         return which, self._numbers.take(np.arange(len(which)) + shift.repeat(count))

@@ -33,11 +33,7 @@ def words(data: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.uint64]
         uint64, shape (2 k, m): the words in little-endian, then in big-endian byte order.
     """
     little = data.view("<u8").take(rows, axis=0)
-    k = little.shape[1]
-    both = np.empty((2 * k, len(rows)), np.uint64)
-    both[:k] = little.T
-    both[k:] = little.byteswap().T
-    return both
+    return np.concatenate((little.T, little.byteswap().T))
 
 
 class Layout:

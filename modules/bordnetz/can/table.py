@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bordnetz.can.branches import Branches
 from bordnetz.can.catalogue import Catalogue
-from bordnetz.can.compile import UNWANTED, WANTED, Lists, compile_plan
+from bordnetz.can.compile import UNWANTED, WANTED, Lists, Plan, compile_plan
 from bordnetz.can.frames import FD_BYTES, Frames
 from bordnetz.can.index import Index
 from bordnetz.can.layout import Layout, words
@@ -27,7 +27,6 @@ _DECODED, _SHORT, _SELECTOR = 2, 3, 4
 _FATES = 5
 
 _NEVER = 255
-_START = np.zeros(1, np.intp)
 
 _NUMBERS: dict[Kind, Callable[[NDArray[np.int64]], NDArray[Any]]] = {
     Kind.UINT64: lambda raw: raw.view(np.uint64),
@@ -50,7 +49,8 @@ class Matches:
         frame: intp, shape (rows,), index of the frame.
         group: intp, shape (rows,), index into `DecodeTable.groups`.
         id: uint32, shape (rows,), the frame's arbitration id, `EXTENDED` set for 29 bits.
-        width: intp, shape (rows,), how many of the group's signals the frame carries, 1 or more.
+        width: intp, shape (rows,), how many of the group's signals the frame carries, 1 or more;
+            None where every frame carries all of them.
         decoded: int64, shape (buses,), frames with at least one wanted signal.
         unknown: int64, shape (buses,), frames that no message claims.
         unwanted: int64, shape (buses,), frames of known messages without wanted signals, or with
@@ -65,7 +65,7 @@ class Matches:
     frame: NDArray[np.intp]
     group: NDArray[np.intp]
     id: NDArray[np.uint32]
-    width: NDArray[np.intp]
+    width: NDArray[np.intp] | None
     decoded: NDArray[np.int64]
     unknown: NDArray[np.int64]
     unwanted: NDArray[np.int64]
@@ -83,7 +83,7 @@ class Matches:
             frame=self.frame[rows],
             group=self.group[rows],
             id=self.id[rows],
-            width=self.width[rows],
+            width=None if self.width is None else self.width[rows],
         )
 
 
@@ -98,11 +98,11 @@ class DecodeTable:
     buses: tuple[str, ...]
     groups: tuple[Group, ...]
 
-    def __init__(self, catalogue: Catalogue, wanted: Mapping[str, int] | None) -> None:
-        plan = compile_plan(catalogue, wanted)
-        self.buses = catalogue.buses
+    def __init__(self, buses: tuple[str, ...], plan: Plan) -> None:
+        self.buses = buses
         self.groups = tuple(plan.groups)
         self._index = Index(len(self.buses), plan.entries)
+        self._fates = np.arange(len(buses)) * _FATES
         self._groups_of = Lists([node.groups for node in plan.nodes])
         self._branches = Branches(plan.nodes, plan.selectors)
         self._layout = Layout([field for fields in plan.fields for field in fields])
@@ -125,9 +125,8 @@ class DecodeTable:
         self._by_pgn = any(group.by_pgn for group in plan.groups)
         signals = [signal for group in plan.groups for signal in group.signals]
         self._scaling = np.array(
-            [[signal.factor for signal in signals], [signal.offset for signal in signals]],
-            np.float64,
-        )
+            [(signal.factor, signal.offset) for signal in signals], np.float64
+        ).reshape(-1, 2)
         self._kind = np.array([signal.kind for signal in signals], np.int8)
         self._special = bool(self._kind.any())
 
@@ -144,7 +143,7 @@ class DecodeTable:
         Raises:
             CatalogueError: The catalogue has no signal of a wanted name.
         """
-        return cls(catalogue, wanted)
+        return cls(catalogue.buses, compile_plan(catalogue, wanted))
 
     def decode(self, frames: Frames) -> Samples:
         """All wanted raw values of a block of frames."""
@@ -160,18 +159,16 @@ class DecodeTable:
         fate = np.minimum(found, _DECODED)
         frame = (found >= WANTED).nonzero()[0]
         node = found.take(frame)
-        bus = frames.bus.astype(np.intp)
+        width = None
         lost = np.zeros(len(self.buses), np.int64)
         if (self._certain_from.take(node) <= frames.length.take(frame)).all():
             which, group = self._groups_of.follow(node)
             frame = frame.take(which)
-            width = self._size.take(group)
         else:
             frame, group, width = self._look_closer(frames, frame, node, fate, lost)
         order = self._order(frames, frame, group)
         frame = frame.take(order)
-        # One count for all buses and fates; as many columns as fates.
-        fate += bus * _FATES
+        fate += self._fates.take(frames.bus)
         buses = len(self.buses)
         fates = np.bincount(fate, minlength=buses * _FATES).reshape(buses, _FATES)
         unknown, unwanted, decoded, short, selector = fates.T
@@ -179,7 +176,7 @@ class DecodeTable:
             frame=frame,
             group=group.take(order),
             id=frames.id.take(frame),
-            width=width.take(order),
+            width=None if width is None else width.take(order),
             decoded=decoded,
             unknown=unknown,
             unwanted=unwanted,
@@ -194,7 +191,7 @@ class DecodeTable:
         node: NDArray[np.intp],
         fate: NDArray[np.intp],
         lost: NDArray[np.int64],
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp] | None]:
         """Follow multiplexers and measure frames that are cut short.
 
         Args:
@@ -224,7 +221,7 @@ class DecodeTable:
         fate[bare] = UNWANTED
         fate[reached.strange[bare[reached.strange]]] = _SELECTOR
         fate[cut[bare[cut]]] = _SHORT
-        return frame, group, width
+        return frame, group, None if (width == self._size[group]).all() else width
 
     def _order(
         self, frames: Frames, frame: NDArray[np.intp], group: NDArray[np.intp]
@@ -249,27 +246,28 @@ class DecodeTable:
         Returns:
             A series for each group, id and width; ``order`` is the index of the frame.
         """
-        frame, group, width = matches.frame, matches.group, matches.width
-        differs = group[1:] != group[:-1]
+        frame, group = matches.frame, matches.group
+        edge = np.ones(len(frame) + 1, bool)  # where a series begins, and the end of the last
+        differs = np.not_equal(group[1:], group[:-1], out=edge[1:-1])
         if self._by_pgn:
             differs |= matches.id[1:] != matches.id[:-1]
-        if (width != self._size.take(group)).any():
-            run = np.concatenate(([0], differs.cumsum()))
-            order = np.lexsort((width, run))
-            frame, group, width = frame[order], group[order], width[order]
+        if matches.width is not None:
+            order = np.lexsort((matches.width, edge[:-1].cumsum()))
+            frame, group, width = frame[order], group[order], matches.width[order]
             differs |= width[1:] != width[:-1]
-        edges = np.concatenate((_START[: len(frame)], differs.nonzero()[0] + 1, [len(frame)]))
+        edges = edge.nonzero()[0]
         first = edges[:-1]
         count = edges[1:] - first
-        group, width = group[first], width[first]
+        group = group.take(first)
+        width = self._size.take(group) if matches.width is None else width.take(first)
         field = self._fields(group, width)
         return Samples(
             groups=self.groups,
             group=group.astype(np.int32),
-            id=matches.id[first],
+            id=matches.id.take(first),
             width=width.astype(np.int32),
             count=count,
-            time=frames.time[frame],
+            time=frames.time.take(frame),
             order=frame,
             values=self._layout.read(
                 words(frames.data, frame), field, first.repeat(width), count.repeat(width)
@@ -296,13 +294,13 @@ class DecodeTable:
         field = self._fields(samples.group, samples.width)
         rows = samples.count.repeat(samples.width)
         values = samples.values.astype(np.float64)
-        if self._special:
-            kind = np.repeat(self._kind[field], rows)
-            for special, number in _NUMBERS.items():
-                at = np.flatnonzero(kind == special)
-                values[at] = number(samples.values[at])
-        factor, offset = self._scaling.take(field, axis=1).repeat(rows, axis=1)
         with np.errstate(all="ignore"):  # floats of a bus may be infinite or no number
+            if self._special:
+                kind = self._kind[field].repeat(rows)
+                for special, number in _NUMBERS.items():
+                    at = (kind == special).nonzero()[0]
+                    values[at] = number(samples.values[at])
+            factor, offset = self._scaling.take(field, axis=0).repeat(rows, axis=0).T
             values *= factor
             values += offset
         return values
