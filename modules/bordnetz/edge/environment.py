@@ -38,7 +38,7 @@ class Environment:
     state: Path = Path("/var/lib/bordnetz")
     outbox_bytes: int = 256 * 1024 * 1024
     metrics_host: str = "127.0.0.1"
-    metrics_port: int = 9610
+    metrics_port: int = 9601
     log_level: str = "info"
 
     @classmethod
@@ -68,7 +68,7 @@ class Environment:
             host, _, digits = address.rpartition(":")
             if not host or not digits.isdecimal() or int(digits) > 65535:
                 raise EnvironmentVariableError(
-                    f"{METRICS_ADDRESS} is '{address}', expected host:port as in 127.0.0.1:9610"
+                    f"{METRICS_ADDRESS} is '{address}', expected host:port as in 127.0.0.1:9601"
                 )
             host, port = host.strip("[]"), int(digits)
         level = variables.get(LOG_LEVEL) or plain.log_level

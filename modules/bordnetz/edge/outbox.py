@@ -89,8 +89,12 @@ class Outbox:
         self._contents: dict[bytes, int] = {}
         self._needed: Counter[bytes] = Counter()
         self._used = 0
-        with self._ready():
-            pass
+        try:
+            with self._ready():
+                pass
+        except OutboxError:
+            self._store.close()
+            raise
 
     # -- in and out
 

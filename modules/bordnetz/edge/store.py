@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 _APPLICATION = 0x626F7864
 _VERSION = 1
 _PAGE = 4096
+_OVERHEAD = 100
+"""Bytes of a row beside head and body: numbers, two digests, headers (file format, 1.6 and 2.1)."""
 
 _SCHEMA = f"""
 CREATE TABLE outbox (id BLOB NOT NULL, next INTEGER NOT NULL) STRICT;
@@ -297,8 +299,11 @@ def _contents(db: sqlite3.Connection) -> Contents:
 
 
 def _pages(length: int) -> int:
-    """Bytes of the file that a row takes: whole pages, unless it shares one with others."""
-    return length + 64 if length < _PAGE // 2 else -(-(length + 64) // (_PAGE - 4)) * _PAGE
+    """Bytes of the file that a row takes: whole pages, or its share of one it has to share."""
+    row = length + _OVERHEAD
+    if row > _PAGE:
+        return -(-row // (_PAGE - 4)) * _PAGE
+    return -(-_PAGE // (_PAGE // row))
 
 
 def _family(path: Path) -> list[Path]:

@@ -1,0 +1,3 @@
+from hub_fixtures import start_hub
+
+__all__ = ["start_hub"]

@@ -1,0 +1,174 @@
+"""The outbox against what happens to disks and processes; nothing here is imitated."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bordnetz.edge.message import Message
+from bordnetz.edge.outbox import Outbox, OutboxError
+
+KIB = 1024
+ROOMY = 100 * KIB * KIB
+
+WRITER = """
+import sys
+from pathlib import Path
+from bordnetz.edge.message import Message
+from bordnetz.edge.outbox import Outbox
+
+outbox = Outbox(Path(sys.argv[1]), 50_000_000)
+print("id", outbox.id, flush=True)
+while True:
+    make = lambda o, n: Message("o", n.to_bytes(4, "big") * 5_000, properties={"n": f"{o}-{n}"})
+    print("put", outbox.put(make, 5), flush=True)
+    for entry in outbox.take(2)[1:]:
+        outbox.acknowledge(entry)
+        print("acknowledged", entry.sequence, flush=True)
+"""
+
+
+def letter(size: int):
+    return lambda *_: Message("o", bytes(size))
+
+
+def test_a_killed_process_loses_no_committed_message(tmp_path):
+    path = tmp_path / "outbox.db"
+    put: set[int] = set()
+    acknowledged: set[int] = set()
+    identity = None
+    pick = random.Random(1)
+    for _ in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        lines = []
+        for _ in range(pick.randrange(5, 200)):
+            lines.append(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        lines += process.stdout.readlines()
+        process.stdout.close()
+        process.wait()
+        for line in lines:
+            what, _, number = line.strip().partition(" ")
+            if what == "id":
+                assert identity in (None, number)
+                identity = number
+            elif what == "put":
+                assert int(number) not in put
+                put.add(int(number))
+            else:
+                acknowledged.add(int(number))
+        with Outbox(path, 50_000_000) as outbox:
+            found = {entry.sequence: entry.message for entry in outbox.take(1_000_000)}
+            assert outbox.set_aside == 0
+        assert put - acknowledged <= found.keys()
+        for sequence, message in found.items():
+            assert message.body == sequence.to_bytes(4, "big") * 5_000
+            assert message.properties == {"n": f"{identity}-{sequence}"}
+        put |= found.keys()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 1 MiB of its own."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mount.returncode != 0:
+        pytest.skip(f"mounting a small file system needs root: {mount.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_the_outbox_goes_on_when_there_is_space(small_disk):
+    ballast = small_disk / "ballast"
+    with Outbox(small_disk / "outbox.db", ROOMY) as outbox:
+        first = outbox.put(letter(50 * KIB), 5)
+        free = os.statvfs(small_disk)
+        ballast.write_bytes(bytes(free.f_bavail * free.f_frsize - 8 * KIB))
+        with pytest.raises(OutboxError, match="disk is full; free some space"):
+            for _ in range(50):
+                outbox.put(letter(20 * KIB), 5)
+        held = len(outbox)
+        with pytest.raises(OutboxError, match="disk is full"):
+            outbox.put(letter(20 * KIB), 0)
+        assert len(outbox) == held
+        assert outbox.take(1)[0].sequence == first
+        ballast.unlink()
+        last = outbox.put(letter(20 * KIB), 0)
+        assert last is not None
+        assert outbox.set_aside == 0
+        assert outbox.dropped == {}
+        assert len(outbox) == held + 1
+    with Outbox(small_disk / "outbox.db", ROOMY) as outbox:
+        assert len(outbox) == held + 1
+        assert outbox.take(1)[0].sequence == last
+
+
+def test_an_outbox_on_a_full_disk_tells_at_the_start(small_disk):
+    free = os.statvfs(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize))
+    with pytest.raises(OutboxError, match="outbox"):
+        Outbox(small_disk / "outbox.db", ROOMY)
+    (small_disk / "ballast").unlink()
+    with Outbox(small_disk / "outbox.db", ROOMY) as outbox:
+        assert outbox.put(letter(1), 5) == 1
+
+
+@pytest.fixture
+def file_limit():
+    """Sets the largest size of a file that this process may write; beyond it, write() fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_after_a_failed_write_everything_is_as_before_it(tmp_path, file_limit):
+    path = tmp_path / "outbox.db"
+    with Outbox(path, ROOMY) as outbox:
+        for _ in range(3):
+            outbox.put(letter(20 * KIB), 5)
+        acknowledged, taken = outbox.take(2)
+        outbox.acknowledge(acknowledged)
+        file_limit(100 * KIB)
+        with pytest.raises(OutboxError, match="the next message tries again"):
+            outbox.put(letter(200 * KIB), 5)
+        file_limit(resource.RLIM_INFINITY)
+        assert outbox.put(letter(20 * KIB), 5) is not None
+        assert acknowledged.sequence not in {entry.sequence for entry in outbox.take(10)}
+        assert len(outbox) == 3
+        outbox.release(taken)
+        assert [entry.sequence for entry in outbox.take(10)] == [taken.sequence]
+    with Outbox(path, ROOMY) as outbox:
+        found = outbox.take(10)
+        assert len(found) == 3
+        assert {len(entry.message.body) for entry in found} == {20 * KIB}
+
+
+def test_a_message_whose_storing_failed_does_not_come_back(tmp_path, file_limit):
+    path = tmp_path / "outbox.db"
+    with Outbox(path, ROOMY) as outbox:
+        outbox.put(letter(20 * KIB), 5)
+        for _ in range(5):
+            file_limit(100 * KIB)
+            with pytest.raises(OutboxError):
+                outbox.put(letter(200 * KIB), 5)
+            file_limit(resource.RLIM_INFINITY)
+            outbox.put(letter(20 * KIB), 5)
+        outbox.flush()
+        names = [entry.sequence for entry in outbox.take(100)]
+    with Outbox(path, ROOMY) as outbox:
+        assert [entry.sequence for entry in outbox.take(100)] == names
+        assert len(names) == 6
