@@ -1,0 +1,80 @@
+"""docs/operations.md against the code it speaks of."""
+
+import json
+import re
+import shlex
+
+import pytest
+from image import ROOT
+
+from bordnetz.edge import environment, run
+from bordnetz.edge.environment import Environment
+from bordnetz.laptop.manifest import load_template
+from bordnetz.telemetry.config import Desired
+
+PAGE = (ROOT / "docs/operations.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("az ")
+]
+
+
+def table(heading: str) -> dict[str, list[str]]:
+    """Rows of the table whose first heading is given, by their first cell."""
+    lines = PAGE[PAGE.index(f"| {heading} |") :].split("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_it_explains_every_exit_code_of_a_module() -> None:
+    codes = re.findall(r"^(\d+) {2,}\S", run.__doc__ or "", re.MULTILINE)
+    assert len(codes) >= 5
+    assert list(table("exit code")) == codes
+
+
+def test_it_lists_every_variable_with_its_default() -> None:
+    rows = table("variable")
+    plain = Environment()
+    assert rows[environment.STATE][0] == str(plain.state)
+    assert rows[environment.OUTBOX_BYTES][0] == str(plain.outbox_bytes)
+    assert rows[environment.METRICS_ADDRESS][0] == f"{plain.metrics_host}:{plain.metrics_port}"
+    assert rows[environment.LOG_LEVEL][0] == plain.log_level
+
+
+def test_the_deployment_fits_the_page() -> None:
+    manifest = load_template(
+        ROOT / "deployment.template.json", {"CONTAINER_REGISTRY_SERVER": "registry.example"}
+    )
+    options = manifest.modules["telemetry"].create_options
+    assert table("setting")["StopTimeout"][0] == f"{options['StopTimeout']} s"
+    log = options["HostConfig"]["LogConfig"]["Config"]
+    assert log == {"max-size": "4m", "max-file": "3"}
+    assert table("setting")["log"][0] == "3 files of 4 MB"
+    (route,) = manifest.routes
+    assert table("setting")["route `batches"][0] == (
+        f"priority {route.priority}, {(route.time_to_live or 0) // 86_400} days"
+    )
+
+
+def test_what_the_template_configures_is_what_telemetry_takes() -> None:
+    manifest = load_template(
+        ROOT / "deployment.template.json", {"CONTAINER_REGISTRY_SERVER": "registry.example"}
+    )
+    desired = Desired.model_validate(manifest.modules["telemetry"].desired)
+    assert desired.model_dump(by_alias=True).keys() == manifest.modules["telemetry"].desired.keys()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda line: " ".join(line.split()[:4]))
+def test_json_in_a_command_survives_the_shell(command: str) -> None:
+    for argument in shlex.split(command):
+        if argument.startswith("{"):
+            assert isinstance(json.loads(argument), dict)
+
+
+def test_the_twin_of_the_page_is_what_telemetry_takes() -> None:
+    (command,) = [line for line in COMMANDS if "module-twin update" in line]
+    words = shlex.split(command)
+    desired = Desired.model_validate_json(words[words.index("--desired") + 1])
+    assert len(desired.collect) == 2
