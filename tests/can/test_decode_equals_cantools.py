@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import random
 from pathlib import Path
 
@@ -233,3 +234,29 @@ def opens(file: Path) -> bool:
     except cantools.database.UnsupportedDatabaseFormatError:
         return False
     return True
+
+
+@pytest.mark.shared
+def test_a_recording_of_a_truck_equals_cantools() -> None:
+    log = SHARED.parent / "logs" / "truck-j1939-400s.log.gz"
+    if not log.is_file():
+        pytest.skip("../shared/data/logs is not here")
+    dbc = SHARED / "css" / "CSS-Electronics-SAE-J1939-DEMO.dbc"
+    rows = []
+    with gzip.open(log, "rt") as lines:
+        for line in lines:
+            name, _, data = line.split()[2].partition("#")
+            rows.append((0, int(name, 16) | EXTENDED, bytes.fromhex(data)))
+    assert len(rows) == 139_136
+    table = DecodeTable.compile(Catalogue.load(vehicle({"bus": [dbc]})))
+    # As in the database, of all sources: the log's engine is 0x00, the database says 0xFE.
+    messages = {m.frame_id >> 8 & 0x3FFFF: m for m in cantools.database.load_file(dbc).messages}
+    decoded = 0
+    for at in range(0, len(rows), 3000):
+        part = rows[at : at + 3000]
+        ours = by_table(table.decode(frames(part)), len(part))
+        for (_, frame_id, data), values in zip(part, ours, strict=True):
+            message = messages.get(frame_id >> 8 & 0x3FFFF)
+            assert_raw_equal(values, by_cantools(message, data) if message else {})
+            decoded += bool(values)
+    assert decoded > 1000

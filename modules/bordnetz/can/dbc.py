@@ -35,6 +35,8 @@ _LENGTHS = re.compile(
     re.MULTILINE,
 )
 _RANGES = re.compile(r"^[ \t]*SG_MUL_VAL_[ \t][^;\"]*;", re.MULTILINE)
+_UNASSIGNED = "VECTOR__INDEPENDENT_SIG_MSG"
+"""What editors of the format call the pseudo message of signals that lie in none."""
 _RANGE = re.compile(r"(\d+)[ \t]*-[ \t]*(\d+)")
 
 Branch = tuple[tuple[str, tuple[int, ...]], ...]
@@ -167,6 +169,9 @@ def parse(content: bytes, path: Path) -> tuple[list[Message], list[Problem]]:
     assert isinstance(database, Database)  # noqa: S101 (what load_string makes of "dbc")
     messages: list[Message] = []
     problems: list[Problem] = []
+    if re.search(rf"^[ \t]*BO_[ \t]+\d+[ \t]+{_UNASSIGNED}\b", text, re.MULTILINE):
+        reason = "holds signals of no message; they are left out"
+        problems.append(Problem(path, _UNASSIGNED, "", reason))
     for parsed in database.messages:
         fields, reasons = _fields(parsed)
         problems.extend(Problem(path, parsed.name, signal, why) for signal, why in reasons)
@@ -283,8 +288,10 @@ def _branch(signal: ParsedSignal, good: dict[str, ParsedSignal]) -> Branch | str
     branch: list[tuple[str, tuple[int, ...]]] = []
     while signal.multiplexer_signal is not None:
         selector = good.get(signal.multiplexer_signal)
-        if selector is None or not selector.is_multiplexer:
+        if selector is None:
             return f"its multiplexer '{signal.multiplexer_signal}' cannot be read"
+        if not selector.is_multiplexer:
+            return f"its multiplexer '{selector.name}' is not marked as one (M)"
         if selector.conversion.is_float:
             return f"its multiplexer '{selector.name}' is a floating-point number"
         if not signal.multiplexer_ids:
