@@ -1,5 +1,6 @@
 """Vehicles, frames and sockets for the tests of `bordnetz.can`."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ def vehicle_of(*buses: dict[str, Any]) -> Vehicle:
 def frames_of(count: int, width: int = 8, seed: int = 1) -> Frames:
     """Random frames; 29-bit ids count upwards so that a missing one shows."""
     random = np.random.default_rng(seed)
-    length = random.integers(0, width + 1, count).astype(np.uint8)
+    lengths = [*range(9), 12, 16, 20, 24, 32, 48, 64]
+    length = random.choice([n for n in lengths if n <= width], count).astype(np.uint8)
     data = random.integers(0, 256, (count, width)).astype(np.uint8)
     data[np.arange(width) >= length[:, None]] = 0
     return Frames(
@@ -42,12 +44,14 @@ def same_frames(one: Frames, other: Frames) -> bool:
 
 async def read_until(source: AsyncIterator[Block], done: Callable[[Block], bool]) -> Block:
     """All blocks up to the one with which ``done`` is true of them together."""
-    blocks: list[Block] = []
-    async for block in source:
-        blocks.append(block)
-        if done(Block.concat(blocks)):
-            break
-    return Block.concat(blocks)
+    whole: Block | None = None
+    async with asyncio.timeout(60):
+        async for block in source:
+            whole = block if whole is None else Block.concat([whole, block])
+            if done(whole):
+                break
+    assert whole is not None
+    return whole
 
 
 async def read_all(source: AsyncIterator[Block]) -> list[Block]:

@@ -18,7 +18,11 @@ from bordnetz.can.mmsg import CAN_BYTES, CANFD_BYTES, MOST_A_CALL, Messages
 
 _WAIT_MICROSECONDS = 100_000
 """How long the kernel waits for room before this end looks whether it has been closed."""
-_RETRY_SECONDS = 0.001
+_MOST_A_CALL_CAN = 64
+"""Between a network device and sockets wait 1,000 frames (net.core.netdev_max_backlog); beyond
+that the kernel drops them and tells nobody.  With a pause after so many it comes to deliver them,
+and 64 a millisecond is eight times what a bus of 1 Mbit/s carries."""
+_PAUSE_SECONDS = 0.001
 """About eight frames at 1 Mbit/s: a CAN controller's queue drains no faster."""
 
 
@@ -36,7 +40,7 @@ class FrameSender:
         Args:
             connected: Closed by `close`.
             name: Of the bus, for messages.
-            sleep: Waits so many seconds when a CAN controller's queue is full.
+            sleep: Waits so many seconds, when a CAN controller's queue is full or much is sent.
         """
         # The kernel does the waiting; struct timeval's two longs.
         wait = struct.pack("@ll", 0, _WAIT_MICROSECONDS)
@@ -46,6 +50,8 @@ class FrameSender:
         self._name = name
         self._sleep = sleep
         self._messages = Messages(MOST_A_CALL)
+        self._is_can = connected.family == socket.AF_CAN
+        self._most = _MOST_A_CALL_CAN if self._is_can else MOST_A_CALL
         self._closed = False
 
     @classmethod
@@ -66,7 +72,7 @@ class FrameSender:
         return cls(sock, f"unix {path}")
 
     @classmethod
-    def to_can(cls, interface: str) -> FrameSender:
+    def to_can(cls, interface: str, sleep: Callable[[float], None] = time.sleep) -> FrameSender:
         """Send to a SocketCAN interface.
 
         Raises:
@@ -87,7 +93,7 @@ class FrameSender:
                 f"socketcan {interface}: {error.strerror or error}; CAN interfaces here: "
                 f"{', '.join(can_interfaces()) or 'none'}"
             ) from error
-        return cls(sock, f"socketcan {interface}")
+        return cls(sock, f"socketcan {interface}", sleep)
 
     def send(self, frames: Frames) -> None:
         """Send all of ``frames``, whatever their ``bus`` and ``time``; wait while there is no room.
@@ -115,10 +121,13 @@ class FrameSender:
             if self._closed:
                 raise BusError(f"{self._name}: closed while {count - sent} frames waited")
             try:
-                sent += self._messages.send(self._socket.fileno(), sent, count - sent, size)
+                part = min(count - sent, self._most)
+                sent += self._messages.send(self._socket.fileno(), sent, part, size)
+                if self._is_can and part == self._most:
+                    self._sleep(_PAUSE_SECONDS)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:  # No room in the CAN controller's queue.
-                    self._sleep(_RETRY_SECONDS)
+                    self._sleep(_PAUSE_SECONDS)
                 elif error.errno not in (errno.EAGAIN, errno.EINTR):
                     raise BusError(f"{self._name}: cannot be sent to: {error.strerror}") from error
 
