@@ -13,6 +13,7 @@ VERBS: dict[str, str] = {
     "hub": "bordnetz.laptop.hub.command:hub",
     "manifest": "bordnetz.laptop.manifest.command:manifest",
     "simulate": "bordnetz.laptop.vehicle.command:simulate",
+    "telemetry": "bordnetz.telemetry.command:telemetry",
 }
 """Verb to ``module:attribute``: an Edge module must not pay for the imports of the laptop's."""
 

@@ -166,6 +166,11 @@ class Edge(Generic[M]):
         """The configuration in effect."""
         return self._twin.config
 
+    @property
+    def version(self) -> int:
+        """``$version`` of the desired properties that the configuration answers; 0 before any."""
+        return self._twin.version
+
     def configs(self) -> AsyncIterator[M]:
         """The configuration now, and again whenever it has changed."""
         return self._twin.changes()

@@ -51,6 +51,7 @@ class Sender:
         metrics.gauge("outbox_messages", "Messages waiting", lambda: len(outbox))
         metrics.gauge("outbox_bytes", "Bytes of the outbox' budget in use", lambda: outbox.used)
         metrics.gauge("outbox_set_aside", "Unusable files found", lambda: outbox.set_aside)
+        self._confirmed = 0
         self._counted: Counter[tuple[str, int]] = Counter()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
         self._turn = asyncio.Lock()
@@ -106,8 +107,17 @@ class Sender:
         await self._drained.wait()
 
     def state(self) -> dict[str, int]:
-        """What an operator wants to know: messages and bytes that wait for the hub."""
-        return {"messages": len(self._outbox), "bytes": self._outbox.used}
+        """What an operator wants to know.
+
+        Returns:
+            ``messages`` and ``bytes`` that wait for the hub, and how many messages it has
+            ``acknowledged`` since the start.
+        """
+        return {
+            "messages": len(self._outbox),
+            "bytes": self._outbox.used,
+            "acknowledged": self._confirmed,
+        }
 
     @property
     def room(self) -> int:
@@ -129,6 +139,7 @@ class Sender:
                 self._more.set()
                 continue
             await self._apart(partial(self._outbox.acknowledge, entry))
+            self._confirmed += 1
             self._sent.sent()
             self._bytes.inc(size)
             self._blocks.inc(blocks)

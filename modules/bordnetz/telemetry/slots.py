@@ -22,11 +22,13 @@ class Slots:
         """How many slots are in use."""
         return len(self._keys)
 
-    def of(self, group: NDArray[np.int32], arbitration_id: NDArray[np.uint32]) -> NDArray[np.int64]:
+    def of(
+        self, group: NDArray[np.integer], arbitration_id: NDArray[np.uint32]
+    ) -> NDArray[np.int64]:
         """The slots of series, given by columns of equal length; unknown series get new ones.
 
         Args:
-            group: int32, shape (n,), index into the decode table's groups.
+            group: integer, shape (n,), index into the decode table's groups.
             arbitration_id: uint32, shape (n,).
 
         Returns:

@@ -28,12 +28,15 @@ class Thinner:
         self._waited = np.empty(0, np.int64)
 
     def keep(
-        self, group: NDArray[np.int32], arbitration_id: NDArray[np.uint32], time: NDArray[np.int64]
+        self,
+        group: NDArray[np.integer],
+        arbitration_id: NDArray[np.uint32],
+        time: NDArray[np.int64],
     ) -> NDArray[np.bool_]:
         """Which of these frames are kept.
 
         Args:
-            group: int32, shape (n,), ascending: frames of one group and arbitration id stand
+            group: integer, shape (n,), ascending: frames of one group and arbitration id stand
                 together in order of arrival.
             arbitration_id: uint32, shape (n,).
             time: int64, shape (n,), reception in ns.
@@ -48,7 +51,10 @@ class Thinner:
         return kept
 
     def _thin(
-        self, group: NDArray[np.int32], arbitration_id: NDArray[np.uint32], time: NDArray[np.int64]
+        self,
+        group: NDArray[np.integer],
+        arbitration_id: NDArray[np.uint32],
+        time: NDArray[np.int64],
     ) -> NDArray[np.bool_]:
         n = len(group)
         first = np.ones(n, bool)

@@ -1,0 +1,78 @@
+"""The module's messages to the hub: batches and dictionaries, with the properties routes look at.
+
+==========  =======================================================================
+property    value
+==========  =======================================================================
+schema      ``batch.1`` or ``dictionary.1``: the kind and its major schema version
+campaign    what collected the samples
+priority    0 (highest) to 9
+batch       outbox id (16 hexadecimal digits), a hyphen, sequence: unique for ever
+==========  =======================================================================
+"""
+
+from __future__ import annotations
+
+from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.message import DEFAULT_CAMPAIGN, MAJOR, Draft, encode_dictionary
+from bordnetz.edge.message import Message
+from bordnetz.telemetry.backlog import Parcel
+
+OUTPUT = "batches"
+"""The module output that routes start at."""
+
+CONTENT_TYPE = "application/x-protobuf"
+
+HIGHEST = 0
+"""Priority of dictionaries: without them nobody can read the rest."""
+
+_LARGEST = 2**63 - 1
+"""SQLite's largest integer, so no sequence is longer."""
+
+
+def properties_size(desired_priority: int) -> int:
+    """Metered bytes of a batch message besides its body, at most."""
+    return _message(b"", "batch", desired_priority, _LARGEST, _LARGEST).metered_size
+
+
+def batch_parcel(draft: Draft, dictionary: Dictionary, priority: int) -> Parcel:
+    """A batch on its way to the outbox."""
+
+    def make(outbox: int, sequence: int) -> Message:
+        return _message(draft.finish(outbox, sequence), "batch", priority, outbox, sequence)
+
+    return Parcel(
+        make=make,
+        size=draft.max_size,
+        priority=priority,
+        samples=draft.samples,
+        needs=dictionary.digest,
+    )
+
+
+def dictionary_parcel(dictionary: Dictionary, boot: int) -> Parcel:
+    """A dictionary on its way to the outbox.
+
+    Raises:
+        BatchError: It is more than a message takes.
+    """
+    draft = encode_dictionary(dictionary, boot)
+
+    def make(outbox: int, sequence: int) -> Message:
+        return _message(draft.finish(outbox, sequence), "dictionary", HIGHEST, outbox, sequence)
+
+    return Parcel(make=make, size=draft.max_size, priority=HIGHEST, content=dictionary.digest)
+
+
+def _message(body: bytes, kind: str, priority: int, outbox: int, sequence: int) -> Message:
+    return Message(
+        output=OUTPUT,
+        body=body,
+        content_type=CONTENT_TYPE,
+        content_encoding="identity",
+        properties={
+            "schema": f"{kind}.{MAJOR}",
+            "campaign": DEFAULT_CAMPAIGN,
+            "priority": str(priority),
+            "batch": f"{outbox:016x}-{sequence}",
+        },
+    )

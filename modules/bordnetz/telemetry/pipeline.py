@@ -1,0 +1,162 @@
+"""From frames to batches that are ready for the outbox: decode, thin, remember, write.
+
+Everything here is synchronous and looks at no clock of its own.  One pipeline serves one
+configuration; a new configuration gets a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.message import Clock, Draft, Stamp
+from bordnetz.batch.writer import Writer
+from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, Block, Frames
+from bordnetz.can.table import DecodeTable
+from bordnetz.telemetry.books import Books
+from bordnetz.telemetry.config import SECOND, Desired
+from bordnetz.telemetry.latest import Latest
+from bordnetz.telemetry.thin import Thinner
+
+FULL = 3072
+"""Frames that are decoded at once: more leave the processor's cache, fewer cost more each."""
+
+URGENT = 2
+"""Batches of this priority and above (that is, 0 to 2) do not wait to fill whole blocks."""
+
+PATIENCE = 6
+"""Windows that a batch of lower priority may wait until it fills a first block."""
+
+
+class Pipeline:
+    """Frames in, drafts of batches out.
+
+    Args:
+        table: For the wanted signals.
+        dictionary: Of the table's groups.
+        desired: The configuration.
+        books: Where frames are counted; outlives the pipeline.
+        stamp: For the batches.
+        properties: Metered bytes of a message besides its body.
+
+    Attributes:
+        latest: The last value of every signal.
+        samples: Decoded so far.
+    """
+
+    def __init__(
+        self,
+        table: DecodeTable,
+        dictionary: Dictionary,
+        desired: Desired,
+        books: Books,
+        stamp: Stamp,
+        properties: int,
+    ) -> None:
+        self.latest = Latest(table.groups)
+        self.samples = 0
+        self._table = table
+        self._books = books
+        self._thinner = Thinner(table.groups)
+        self._writer = Writer(dictionary, stamp, properties=properties)
+        self._whole_blocks = desired.priority > URGENT
+        self._window = desired.batch_window
+        self._pending: list[Block] = []
+        self._frames = 0
+        # Of the window: when it began by the steady clock, and the first frame's own time.
+        self._began: float | None = None
+        self._first = 0
+        self._last = 0
+        self._waits = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that time alone will move on."""
+        return bool(self._frames or self._writer.rows)
+
+    @property
+    def held(self) -> int:
+        """Samples decoded and not handed out yet."""
+        return self._writer.samples
+
+    def take(self, block: Block, now: float) -> list[Draft]:
+        """Take a block of frames.
+
+        Args:
+            block: As it came from the source.
+            now: Seconds of a steady clock.
+
+        Returns:
+            Batches that are full now, usually none.
+        """
+        self._books.arrived(block)
+        frames = len(block.classic) + len(block.fd)
+        if frames:
+            self._pending.append(block)
+            self._frames += frames
+        return self.advance(now) if self._frames >= FULL else []
+
+    def advance(self, now: float) -> list[Draft]:
+        """Decode what has come, and close the window if it is over."""
+        drafts = self._decode(now)
+        if self._began is not None and (
+            now - self._began >= self._window or self._last - self._first >= self._window * SECOND
+        ):
+            drafts += self._close_window()
+        return drafts
+
+    def flush(self, now: float) -> list[Draft]:
+        """Everything there is, now."""
+        drafts = self._decode(now) + self._writer.flush(whole_blocks=False)
+        self._began = None
+        return drafts
+
+    def trust(self, clock: Clock) -> None:
+        """Say in the following batches how far the clock can be trusted."""
+        self._writer.stamp = replace(self._writer.stamp, clock=clock)
+
+    def _close_window(self) -> list[Draft]:
+        drafts = self._writer.flush(whole_blocks=self._whole_blocks and self._waits < PATIENCE)
+        self._waits = 0 if drafts else self._waits + 1
+        self._began = None
+        return drafts
+
+    def _decode(self, now: float) -> list[Draft]:
+        if not self._frames:
+            return []
+        blocks, self._pending, self._frames = self._pending, [], 0
+        classic = Frames.concat([block.classic for block in blocks], CLASSIC_BYTES)
+        fd = Frames.concat([block.fd for block in blocks], FD_BYTES)
+        drafts = []
+        for frames in (*_parts(classic), *_parts(fd)):
+            drafts += self._decode_part(frames, now)
+        return drafts
+
+    def _decode_part(self, frames: Frames, now: float) -> list[Draft]:
+        matches = self._table.match(frames)
+        kept = self._thinner.keep(matches.group, matches.id, frames.time[matches.frame])
+        decoded = matches.decoded
+        if not kept.all():
+            matches = matches.keep(kept)
+            seen = np.zeros(len(frames), bool)
+            seen[matches.frame] = True
+            decoded = np.bincount(frames.bus[seen], minlength=len(decoded))
+        self._books.matched(matches, decoded)
+        if not len(matches):
+            return []
+        samples = self._table.gather(frames, matches)
+        self.samples += len(samples)
+        self.latest.update(samples, now)
+        self._last = int(frames.time[-1])
+        if self._began is None:
+            self._began, self._first = now, self._last
+        return self._writer.add(samples)
+
+
+def _parts(frames: Frames) -> Iterator[Frames]:
+    """The frames in parts of at most `FULL`."""
+    for start in range(0, len(frames), FULL):
+        yield frames[start : start + FULL]
