@@ -24,7 +24,7 @@ SYNCHRONISED: Clock
 UNSYNCHRONISED: Clock
 
 class Message(_message.Message):
-    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "outbox", "sequence", "check")
+    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "outbox", "sequence", "check")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     MINOR_FIELD_NUMBER: _ClassVar[int]
     DICTIONARY_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,7 @@ class Message(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_ZSTD_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CHECK_FIELD_NUMBER: _ClassVar[int]
@@ -60,10 +61,11 @@ class Message(_message.Message):
     id: _containers.RepeatedScalarFieldContainer[int]
     missing: _containers.RepeatedScalarFieldContainer[int]
     columns: bytes
+    columns_zstd: bytes
     outbox: int
     sequence: int
     check: int
-    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
+    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
 
 class Dictionary(_message.Message):
     __slots__ = ("vehicle", "catalogue", "group")

@@ -1,16 +1,8 @@
 """Integer columns to bytes and back, all columns in one pass.
 
-The way there: predict (`predict.py`), choose for each column how its residuals are coded, write
-all code words as one bit string and all plain bits as another.  A column's residuals, folded to
-unsigned numbers, are coded in one of three ways:
-
-* **prefix code**: the residual without its lowest ``shift`` bits is a symbol of one of the fixed
-  codes (`codes.py`), the low bits are plain;
-* **plain**: ``shift`` bits each, for what has no shape, such as checksums;
-* **sparse**: mostly zero.  Columns of like density are laid end to end, and only the length of
-  each run of zeros and the number behind it are coded, as two columns of the pool.
-
-`docs/batch.md` has the layout byte by byte.
+The way there: predict each column (`fit.py`, `predict.py`), choose for each how its residuals
+are coded (`residuals.py`), write all code words as one bit string and all plain bits as another
+(`streams.py`, `codes.py`, `bits.py`).  `docs/batch.md` has the layout byte by byte.
 """
 
 from __future__ import annotations
@@ -18,18 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from bordnetz.batch.bits import I64
-from bordnetz.batch.predict import COUNT as PREDICTORS
-from bordnetz.batch.predict import (
-    Predictor,
-    Residuals,
-    fold,
-    predict,
-    residual_counts,
-    restore,
-    unfold,
-)
+from bordnetz.batch.fit import COUNT as PREDICTORS
+from bordnetz.batch.fit import MAX_LAG, MAX_MODULUS, Model, Predictor, fit
+from bordnetz.batch.predict import fold, predict, restore, unfold
 from bordnetz.batch.residuals import decode_residuals, encode_residuals
 from bordnetz.batch.streams import Sink, Source
+
+_HAS_FACTOR = np.isin(list(Predictor), (Predictor.COUNTER, Predictor.LINE, Predictor.SISTER))
 
 
 def encode(values: I64, rows: I64) -> bytes:
@@ -44,12 +31,13 @@ def encode(values: I64, rows: I64) -> bytes:
     """
     if not len(rows):
         return b""
-    residuals = predict(values, rows)
+    model = fit(values, rows)
     sink = Sink()
-    sink.small(residuals.predictor)
-    sink.numbers(fold(residuals.head))
-    sink.numbers(fold(residuals.slope[residuals.predictor == Predictor.LINE]))
-    encode_residuals(sink, residuals.folded, residuals.count)
+    sink.small(model.predictor)
+    sink.numbers(fold(model.head))
+    sink.numbers(fold(model.factor[_HAS_FACTOR[model.predictor]]))
+    sink.small(model.lag[model.predictor == Predictor.SISTER])
+    encode_residuals(sink, predict(values, rows, model), rows - model.has_first)
     return sink.bytes()
 
 
@@ -71,14 +59,34 @@ def decode(data: bytes, rows: I64) -> I64:
             raise ValueError("there are column bytes, but no columns")
         return np.empty(0, np.int64)
     source = Source(data)
-    predictor = source.small(len(rows))
+    model = _read_model(source, rows)
+    folded = decode_residuals(source, rows - model.has_first)
+    source.end()
+    return restore(folded, rows, model)
+
+
+def _read_model(source: Source, rows: I64) -> Model:
+    columns = len(rows)
+    predictor = source.small(columns)
     if (predictor >= PREDICTORS).any():
         raise ValueError(f"predictor {int(predictor.max())} is not known")
-    head = unfold(source.numbers(len(rows)))
-    lines = predictor == Predictor.LINE
-    slope = np.zeros(len(rows), np.int64)
-    slope[lines] = unfold(source.numbers(int(np.count_nonzero(lines))))
-    count = residual_counts(predictor, rows)
-    folded = decode_residuals(source, count)
-    source.end()
-    return restore(Residuals(predictor, head, slope, count, folded), rows)
+    head = unfold(source.numbers(columns))
+    with_factor = _HAS_FACTOR[predictor]
+    factor = np.zeros(columns, np.int64)
+    factor[with_factor] = unfold(source.numbers(int(np.count_nonzero(with_factor))))
+    modulus = factor[predictor == Predictor.COUNTER]
+    if ((modulus < 1) | (modulus > MAX_MODULUS)).any():
+        raise ValueError("a counter has no possible modulus")
+    sister = predictor == Predictor.SISTER
+    lag = np.zeros(columns, np.int64)
+    lag[sister] = source.small(int(np.count_nonzero(sister)))
+    other = np.arange(columns) - lag
+    if (
+        (lag[sister] < 1).any()
+        or (lag > MAX_LAG).any()
+        or (other < 0).any()
+        or sister[other[sister]].any()
+        or (rows != rows[other]).any()
+    ):
+        raise ValueError("a column follows one that it cannot follow")
+    return Model(predictor, head, factor, lag)

@@ -10,10 +10,10 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
-import zstandard
 from google.protobuf.message import DecodeError
 
 from bordnetz.batch import batch_pb2 as pb
+from bordnetz.batch import zstd
 from bordnetz.batch.errors import BatchError
 from bordnetz.series import Group, Kind, Signal
 
@@ -72,7 +72,7 @@ class Dictionary:
     @cached_property
     def compressed(self) -> bytes:
         """As it travels: one zstandard frame that states its content's size."""
-        return zstandard.ZstdCompressor(level=_LEVEL).compress(self.serialised)
+        return zstd.compress(self.serialised, _LEVEL)
 
     @classmethod
     def from_compressed(cls, data: bytes, digest: bytes) -> Dictionary:
@@ -85,7 +85,10 @@ class Dictionary:
         Raises:
             BatchError: It is no dictionary, too large, or another one.
         """
-        serialised = _decompress(data)
+        try:
+            serialised = zstd.decompress(data, MAX_BYTES)
+        except ValueError as error:
+            raise BatchError(f"dictionary {digest.hex()}: not readable: {error}") from error
         if hashlib.sha256(serialised).digest()[:DIGEST_BYTES] != digest:
             raise BatchError(f"dictionary {digest.hex()}: the content has another digest")
         message = pb.Dictionary()
@@ -101,16 +104,6 @@ class Dictionary:
         # A later minor version may have added fields; the name is that of the bytes it came in.
         dictionary.__dict__["digest"] = digest
         return dictionary
-
-
-def _decompress(data: bytes) -> bytes:
-    try:
-        size = zstandard.get_frame_parameters(data).content_size
-        if size > MAX_BYTES:  # also what stands for "not stated"
-            raise BatchError(f"dictionary: more than {MAX_BYTES} bytes, or its size is not stated")
-        return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise BatchError(f"dictionary: not readable: {error}") from error
 
 
 def _number_out(value: float) -> pb.Number:

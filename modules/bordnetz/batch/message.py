@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 
 from bordnetz.batch import batch_pb2 as pb
-from bordnetz.batch import columns
+from bordnetz.batch import columns, zstd
 from bordnetz.batch.blocks import merge
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.errors import BatchError
@@ -25,6 +25,11 @@ MAX_VALUES = 1 << 20
 """Most numbers in a batch, times counted; it bounds a reader's memory to about 100 MiB."""
 
 DEFAULT_CAMPAIGN = "default"
+
+MAX_COLUMN_BYTES = 16 * MAX_VALUES
+"""Most bytes that columns have before zstandard: no coding needs more than 12 a value."""
+
+_WORTH_A_TRY, _LEVEL = 256, 1
 
 CHECK_TAG = 0x7D
 """Field 15, four bytes: begins the end of every message."""
@@ -210,11 +215,17 @@ def encode_batch(
         campaign_version=stamp.campaign_version,
         group=np.diff(samples.group, prepend=np.int32(0)).tolist(),
         count=rows.tolist(),
-        columns=columns.encode(
-            np.concatenate((ticks - first, samples.values)),
-            np.concatenate((rows, np.repeat(rows, width))),
-        ),
     )
+    encoded = columns.encode(
+        np.concatenate((ticks - first, samples.values)),
+        np.concatenate((rows, np.repeat(rows, width))),
+    )
+    # Coded columns rarely compress, but what repeats itself over and over does.
+    if len(encoded) > _WORTH_A_TRY:
+        compressed = zstd.compress(encoded, _LEVEL)
+        if len(compressed) < len(encoded):
+            message.columns_zstd, encoded = compressed, b""
+    message.columns = encoded
     if (samples.id != own_id).any():
         message.id.extend(samples.id.tolist())
     if missing.any():

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from bordnetz.batch import batch_pb2 as pb
-from bordnetz.batch import columns
+from bordnetz.batch import columns, zstd
 from bordnetz.batch.bits import I64
 from bordnetz.batch.dictionary import DIGEST_BYTES, Dictionary
 from bordnetz.batch.errors import BatchError
@@ -26,6 +26,7 @@ from bordnetz.batch.message import (
     DEFAULT_CAMPAIGN,
     MAJOR,
     MAX_BYTES,
+    MAX_COLUMN_BYTES,
     MAX_VALUES,
     Batch,
     Clock,
@@ -127,7 +128,10 @@ class Envelope:
         total = int(rows.sum())
         lengths = np.concatenate((rows, np.repeat(rows, width)))
         try:
-            flat = columns.decode(message.columns, lengths)
+            data = message.columns
+            if message.columns_zstd:
+                data = zstd.decompress(message.columns_zstd, MAX_COLUMN_BYTES)
+            flat = columns.decode(data, lengths)
         except ValueError as error:
             raise BatchError(f"batch: the columns are not readable: {error}") from error
         ticks = flat[:total]

@@ -21,6 +21,9 @@ BLOCK = 4096
 _FILL = 0.975
 """Share of its blocks that a batch should fill: more is not worth another encoding."""
 
+_HOPELESS = 0.8
+"""Guessed share of a block below which a timed flush does not try to fill one."""
+
 _AIM = 0.988
 """Share of the room that a guess aims at: what is too large has to be encoded again."""
 
@@ -121,6 +124,8 @@ class Writer:
         """
         drafts = []
         while self._rows:
+            if whole_blocks and self._guess() < _HOPELESS * BLOCK - self._properties:
+                break
             held = self._held()
             draft, rest = self._fill(held, self._room)
             if rest is None and whole_blocks and not self._is_full(draft):
