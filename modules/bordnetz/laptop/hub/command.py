@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from bordnetz.errors import BordnetzError
-from bordnetz.laptop.hub import places, server, watching
+from bordnetz.laptop.hub import places
 from bordnetz.laptop.hub.control import Control
 from bordnetz.laptop.hub.faults import KNOBS
 from bordnetz.laptop.hub.jsontext import JsonError, parse
@@ -51,6 +51,8 @@ def hub(context: click.Context, state: Path | None) -> None:
 @click.pass_obj
 def run(named: Path | None, manifest: Path, state: Path | None, address: str | None) -> None:
     """Run a hub until Ctrl-C or SIGTERM."""
+    from bordnetz.laptop.hub import server  # TLS and SQLite, for this verb alone
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     folder = state or named or places.default_state()
     asyncio.run(server.run(manifest, folder, address))
@@ -107,6 +109,8 @@ def call(state: Path | None, module: str, method: str, payload: str) -> None:
 @click.pass_obj
 def watch(state: Path | None, count: int | None) -> None:
     """Show what reaches $upstream, decoded, as it arrives."""
+    from bordnetz.laptop.hub import watching  # numpy and protobuf, for this verb alone
+
     control = Control(state)
     arrived = int(control.status()["upstream"]["messages"])
     try:

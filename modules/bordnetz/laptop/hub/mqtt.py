@@ -235,6 +235,9 @@ class Decoder:
 
     def _header(self) -> tuple[int, int, int] | None:
         """First byte, offset of the body and its length; None while the header is incomplete."""
+        if not self._buffer:
+            return None
+        _check_first(self._buffer[0])
         length = 0
         for position, byte in enumerate(self._buffer[1:5]):
             length |= (byte & 0x7F) << 7 * position
@@ -348,16 +351,25 @@ class _Body:
             raise MqttError(f"{len(self._data) - self._at} bytes too many in the packet")
 
 
-def _decode(first: int, data: bytes) -> Packet:
-    flags, body = first & 0x0F, _Body(data)
+def _check_first(first: int) -> None:
+    """Refuses a packet by its first byte, before anybody waits for the others."""
     try:
-        kind = Type(first >> 4)
+        kind, flags = Type(first >> 4), first & 0x0F
     except ValueError:
         raise MqttError(f"packet type {first >> 4} is not supported") from None
     if kind is Type.PUBLISH:
-        return _publish(flags, body)
-    if flags != (2 if kind in (Type.SUBSCRIBE, Type.UNSUBSCRIBE) else 0):
+        if (qos := flags >> 1 & 3) > 1:
+            raise MqttError(f"PUBLISH with QoS {qos}; 0 and 1 are supported")
+        if flags & 8 and not qos:
+            raise MqttError("PUBLISH with QoS 0 marked as a duplicate")
+    elif flags != (2 if kind in (Type.SUBSCRIBE, Type.UNSUBSCRIBE) else 0):
         raise MqttError(f"{kind.name} with flags {flags:#x}")
+
+
+def _decode(first: int, data: bytes) -> Packet:
+    kind, body = Type(first >> 4), _Body(data)
+    if kind is Type.PUBLISH:
+        return _publish(first & 0x0F, body)
     packet = _decode_flagless(kind, body)
     body.end()
     return packet
@@ -391,12 +403,7 @@ def _decode_flagless(kind: Type, body: _Body) -> Packet:
 
 
 def _publish(flags: int, body: _Body) -> Publish:
-    qos = flags >> 1 & 3
-    if qos > 1:
-        raise MqttError(f"PUBLISH with QoS {qos}; 0 and 1 are supported")
-    if flags & 8 and not qos:
-        raise MqttError("PUBLISH with QoS 0 marked as a duplicate")
-    topic = body.text()
+    qos, topic = flags >> 1 & 3, body.text()
     if not topic or "+" in topic or "#" in topic:
         raise MqttError("PUBLISH to an empty topic or to a wildcard")
     packet_id = body.packet_id() if qos else None

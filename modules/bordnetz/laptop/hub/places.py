@@ -1,8 +1,8 @@
 """Where a hub keeps its files, where its sockets are, and how a running one is found.
 
 The state folder holds everything that outlives the process.  Unix sockets have paths of at most
-about 100 bytes, so those of a state folder with a long path lie in the user's run folder, under a
-name made from the state folder's: a restart finds the same sockets again.
+about 100 bytes, so those of a state folder with a long path lie in the user's run folder or in
+/tmp, under a name made from the state folder's: a restart finds the same sockets again.
 """
 
 from __future__ import annotations
@@ -84,10 +84,11 @@ def registry() -> Path:
 
 def sockets(state: Path) -> Path:
     """The folder for the sockets of a state folder."""
-    if len(os.fsencode(state)) + _LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH:
+    if _fits(state):
         return state
     name = hashlib.sha256(os.fsencode(state)).hexdigest()[:16]
-    return _private(_run_folder() / name)
+    folder = _run_folder() / name
+    return _private(folder if _fits(folder) else _temporary_folder() / name)
 
 
 def register(place: Place) -> Path:
@@ -133,7 +134,15 @@ def _run_folder() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and Path(base).is_dir():
         return _private(Path(base) / "bordnetz")
+    return _temporary_folder()
+
+
+def _temporary_folder() -> Path:
     return _private(Path("/tmp") / f"bordnetz-{os.getuid()}")  # noqa: S108 - checked for its owner
+
+
+def _fits(folder: Path) -> bool:
+    return len(os.fsencode(folder)) + _LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH
 
 
 def _private(folder: Path) -> Path:

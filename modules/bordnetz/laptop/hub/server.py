@@ -143,9 +143,8 @@ class Hub:
                 servers = await self._bind(address)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or self._address is not None:
-                    raise StartError(
-                        f"{address}: {error.strerror}; name a free --address"
-                    ) from error
+                    reason = os.strerror(error.errno) if error.errno else str(error)
+                    raise StartError(f"{address}: {reason}; name a free --address") from error
                 continue
             for server in servers:
                 stack.callback(server.close)

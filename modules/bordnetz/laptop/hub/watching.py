@@ -1,15 +1,21 @@
-"""Shows messages from ``$upstream`` as they arrive, one line a message."""
+"""Shows messages from ``$upstream`` as they arrive: batches decoded, texts as they are."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 
 import click
 
+from bordnetz.batch.errors import BatchError
+from bordnetz.batch.message import Batch
+from bordnetz.batch.reader import Envelope, Reader
 from bordnetz.laptop.hub.upstream import Arrival, Upstream
+from bordnetz.series import Samples, Signal
 
-_LONGEST_BODY = 200
+_LONGEST_TEXT = 200
+_MOST_SIGNALS = 10
 
 
 async def watch(upstream: Upstream, after: int, count: int | None) -> None:
@@ -20,25 +26,111 @@ async def watch(upstream: Upstream, after: int, count: int | None) -> None:
         after: Leave out messages up to this ``n``.
         count: End after so many; None goes on for ever.
     """
-    left = count
+    viewer, left = Viewer(upstream), count
     async for arrival in upstream.follow(after):
-        click.echo(_line(arrival, upstream.body(arrival)))
+        for line in viewer.lines(arrival):
+            click.echo(line)
         if left is not None and (left := left - 1) == 0:
             return
 
 
+class Viewer:
+    """Messages as lines of text; keeps the dictionaries that batches need."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._reader = Reader()
+        self._looked_for: set[bytes] = set()
+
+    def lines(self, arrival: Arrival) -> Iterator[str]:
+        """A line for the message, and one for each of its signals, up to ten.
+
+        Raises:
+            UpstreamError: The body is not there.
+        """
+        body = self._upstream.body(arrival)
+        yield _line(arrival, body)
+        try:
+            batches = self._reader.read(body)
+            if wanted := set(self._reader.missing()) - self._looked_for:
+                batches += self._look_back(arrival, wanted)
+        except BatchError:
+            return
+        for batch in batches:
+            yield from _batch(batch)
+        if missing := self._reader.missing():
+            yield f"  waits for dictionary {missing[0].hex()[:16]}"
+
+    def _look_back(self, arrival: Arrival, wanted: set[bytes]) -> list[Batch]:
+        """The waiting batches, by dictionaries that came before the watching began."""
+        self._looked_for |= wanted
+        found: list[Batch] = []
+        for earlier in self._upstream.messages():
+            if earlier.n >= arrival.n:
+                break
+            body = self._upstream.body(earlier)
+            try:
+                envelope = Envelope(body)
+                if envelope.header.dictionary in wanted and envelope.dictionary() is not None:
+                    batches = self._reader.read(body)
+                    found += batches[:-1] if envelope.has_samples else batches
+            except BatchError:
+                continue
+        return found
+
+
+def last_values(samples: Samples) -> dict[str, tuple[str, int]]:
+    """For each signal by qualified name: its last value as text with the unit, and how many."""
+    last: dict[str, tuple[str, int]] = {}
+    end = 0
+    for series in range(len(samples.group)):
+        group = samples.groups[samples.group[series]]
+        count, width = int(samples.count[series]), int(samples.width[series])
+        for name, signal in zip(group.names()[:width], group.signals[:width], strict=True):
+            end += count
+            last[name] = _value(signal, samples, end), last.get(name, ("", 0))[1] + count
+    return last
+
+
+def _value(signal: Signal, samples: Samples, end: int) -> str:
+    raw = samples.values[end - 1 : end]
+    physical = signal.physical(raw)[0]
+    shown = dict(signal.choices).get(int(raw[0])) if signal.choices else None
+    return shown or f"{physical:.6g} {signal.unit}".rstrip()
+
+
+def _batch(batch: Batch) -> Iterator[str]:
+    header, last = batch.header, last_values(batch.samples)
+    begin, end = (datetime.fromtimestamp(t / 1e9).astimezone() for t in (header.first, header.last))
+    yield (
+        f"  batch {header.sequence}: {len(batch.samples)} samples of {len(last)} signals, "
+        f"{begin:%H:%M:%S.%f} to {end:%H:%M:%S.%f}"
+    )
+    for name in sorted(last)[:_MOST_SIGNALS]:
+        value, count = last[name]
+        yield f"    {name} = {value} ({count})"
+    if len(last) > _MOST_SIGNALS:
+        yield f"    and {len(last) - _MOST_SIGNALS} more"
+
+
 def _line(arrival: Arrival, body: bytes) -> str:
-    when = datetime.fromtimestamp(arrival.time).astimezone().isoformat("T", "milliseconds")
-    properties = " ".join(f"{name}={value}" for name, value in arrival.properties.items())
-    blocks = f"{arrival.metered} bytes, {arrival.blocks} x 4 KB"
-    source = f"{arrival.module}/{arrival.output}"
-    return f"{when} {arrival.n} {source} ({blocks}) {properties} {_content(arrival, body)}"
+    when = datetime.fromtimestamp(arrival.time).astimezone()
+    parts = [
+        f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d}",
+        f"#{arrival.n}",
+        f"{arrival.module}/{arrival.output}",
+        f"{arrival.metered} bytes in {arrival.blocks} blocks",
+        *(f"{name}={value}" for name, value in arrival.properties.items()),
+        _text(arrival, body),
+    ]
+    return " ".join(part for part in parts if part)
 
 
-def _content(arrival: Arrival, body: bytes) -> str:
+def _text(arrival: Arrival, body: bytes) -> str:
+    """A body that is meant to be read, on one line; "" for others."""
     kind = arrival.system.get("contentType", "")
-    if kind == "application/json" or kind.startswith("text/"):
-        text = body.decode(errors="replace")
-        shown = json.dumps(text) if "\n" in text else text
-        return shown if len(shown) <= _LONGEST_BODY else shown[:_LONGEST_BODY] + "..."
-    return kind or "no content type"
+    if kind != "application/json" and not kind.startswith("text/"):
+        return ""
+    text = body.decode(errors="replace")
+    text = text if text.isprintable() else json.dumps(text)
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
