@@ -27,7 +27,7 @@ from bordnetz.can.datagram import Receiver, open_unix
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import ERROR, FDF, REMOTE, Block, Frames
 from bordnetz.can.sender import FrameSender
-from bordnetz.can.sources.live import open_source
+from bordnetz.can.sources.live import next_nap, open_source
 from bordnetz.series import EXTENDED
 
 
@@ -354,3 +354,39 @@ def test_a_receiver_that_leaves_is_told_to_the_sender(short_path: Path) -> None:
         line.close()
         with pytest.raises(BusError, match="cannot be sent to: Connection refused"):
             sender.send(frames_of(1))
+
+
+def test_naps_shrink_while_senders_wait_and_grow_again_when_they_do_not() -> None:
+    nap = 0.010
+    for _ in range(20):
+        nap = next_nap(nap, fullest=1.1)
+    assert nap < 10 / 20_000, "ten frames a nap should be over 20,000 a second"
+    assert next_nap(nap, fullest=0.9) == nap
+    for _ in range(20):
+        nap = next_nap(nap, fullest=0.4)
+    assert nap == 0.010
+
+
+def test_a_bus_at_a_thousand_frames_a_second_does_not_shorten_the_nap(line: Line) -> None:
+    line.through(*[classic(1, b"x")] * 10)
+    assert next_nap(0.010, line.receiver.fullest) == 0.010
+
+
+def test_a_flooded_bus_does_not_starve_the_others(short_path: Path) -> None:
+    line = Line(short_path, buses=2)
+    flood = FrameSender.to_unix(str(short_path / "0"))
+    thread = threading.Thread(target=flood.send, args=(frames_of(50_000),))
+    thread.start()
+    quiet = FrameSender.to_unix(str(short_path / "1"))
+    quiet.send(frames_of(3))
+    seen = np.zeros(2, np.int64)
+    while seen[1] < 3:
+        line.receiver.fill()
+        seen += line.receiver.take().received
+    assert seen[0] < 3 * 3072
+    while seen[0] < 50_000:
+        line.receiver.fill()
+        seen += line.receiver.take().received
+    thread.join()
+    for end in (flood, quiet, line):
+        end.close()

@@ -139,9 +139,10 @@ LINES = """\
 """
 
 
-async def test_every_kind_of_candump_line_is_understood(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+async def test_every_kind_of_candump_line_is_understood(tmp_path: Path, end: str) -> None:
     path = tmp_path / "kinds.log"
-    path.write_text(LINES)
+    path.write_text(LINES, newline=end)
     block = await load(path, vehicle_on("can0", "can1"))
     assert block.classic.id.tolist() == [0x123, EXTENDED | 0x123, EXTENDED | 0x1FFFFFFF, 1]
     assert block.classic.bus.tolist() == [0, 1, 0, 0]

@@ -128,7 +128,7 @@ class Vehicle(_Model):
     buses: tuple[Bus, ...] = Field(alias="bus", max_length=_MOST_BUSES)
     _folder: Path = PrivateAttr(default_factory=Path)
 
-    model_config = ConfigDict(validate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     @model_validator(mode="after")
     def _names_each_bus_once(self) -> Vehicle:

@@ -27,6 +27,19 @@ def open_source(vehicle: Vehicle) -> Source:
     return LiveSource(vehicle)
 
 
+def next_nap(nap: float, fullest: float) -> float:
+    """How long to sleep before the next drain.
+
+    Args:
+        nap: The last one, seconds.
+        fullest: `Receiver.fullest` after it.  A queue that was full may have kept its sender
+            waiting; one that was half full at most holds what comes in twice the time.
+    """
+    if fullest > 1:
+        return max(nap / 2, _SHORTEST_NAP)
+    return min(nap * 2, _NAP) if fullest <= 1 / 2 else nap
+
+
 class LiveSource(Source):
     """Drains all buses every 10 ms, a block every 20 ms; frames of one bus stay in order."""
 
@@ -69,9 +82,5 @@ class LiveSource(Source):
                     self._receiver.wait(_SILENCE)
             if more:
                 continue
-            # A queue that was full may have kept its sender waiting: come back sooner.
-            if fullest > 1:
-                nap = max(nap / 2, _SHORTEST_NAP)
-            elif fullest <= 1 / 2:
-                nap = min(nap * 2, _NAP)
+            nap = next_nap(nap, fullest)
             time.sleep(nap)
