@@ -57,6 +57,15 @@ def test_a_template_with_problems_writes_nothing_and_exits_1(tmp_path: Path) -> 
     assert "Traceback" not in result.stderr
 
 
+def test_an_image_without_a_registry_is_not_deployed(tmp_path: Path) -> None:
+    output = tmp_path / "deployment.json"
+    result = run("-o", str(output))
+    assert result.returncode == 1
+    assert not output.exists()
+    assert "modules/bordnetz/module.json: /image/repository" in result.stderr
+    assert "--variable CONTAINER_REGISTRY_SERVER=VALUE" in result.stderr
+
+
 def test_a_platform_without_an_image_is_named() -> None:
     result = run("--platform", "amd64", CONTAINER_REGISTRY_SERVER="registry.example")
     assert result.returncode == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bordnetz.laptop.manifest.document import ManifestError
 from bordnetz.laptop.manifest.load import PLATFORM, load_template
 
 
@@ -71,7 +72,9 @@ def manifest(template: Path, platform: str, variables: dict[str, str], output: P
     named with its place; with one or more, nothing is written and the exit code is 1.
     """
     loaded = load_template(template, {**os.environ, **variables}, platform)
-    text = json.dumps(loaded.deployment, indent=2, ensure_ascii=False) + "\n"
+    if loaded.missing:
+        raise ManifestError(template, list(loaded.missing))
+    text = json.dumps(loaded.deployment, indent=2) + "\n"
     if output is None:
         click.echo(text, nl=False)
         return

@@ -84,13 +84,16 @@ class Manifest:
         routes: In the order of the file.
         store_and_forward_ttl: Seconds Edge hub keeps a message whose route says nothing; -1 keeps
             it for ever.
-        deployment: What the portal and ``az iot edge set-modules`` take.
+        deployment: What the portal and ``az iot edge set-modules`` take, once nothing is missing.
+        missing: Variables without a value in the names of images: on a laptop, where no image is
+            run, that is no matter; a deployment must not have any.
     """
 
     modules: dict[str, ModuleSpec]
     routes: tuple[Route, ...]
     store_and_forward_ttl: int
     deployment: dict[str, Any]
+    missing: tuple[Problem, ...] = ()
 
 
 def load_template(
@@ -109,7 +112,8 @@ def load_template(
     tree = read_json(path)
     problems: list[Problem] = []
     given = dict(variables or {})
-    images = _images(path.parent, given, platform, problems)
+    missing: list[Problem] = []
+    images = _images(path.parent, given, platform, problems, missing)
     tree, unknown = expand(tree, given | images)
     problems += unknown
     template = _read(Template, tree, problems)
@@ -134,7 +138,7 @@ def load_template(
         if isinstance(twin, dict) and isinstance(section := twin.get(_DESIRED), dict):
             problems += check_section(section, *where, name, _DESIRED)
     routes = tuple(_routes(hub, containers, problems))
-    ours = {image for name, image in images.items() if name.startswith("MODULES.bordnetz")}
+    ours = {image for name, image in images.items() if name.split(".")[1] == "bordnetz"}
     problems += _check_outputs(containers, ours, routes)
     if problems:
         raise ManifestError(path, problems)
@@ -151,7 +155,8 @@ def load_template(
         )
         for name, container in sorted(containers.items(), key=lambda item: item[1].startup_order)
     }
-    return Manifest(modules, routes, hub.desired.store_and_forward.time_to_live, deployment)
+    ttl = hub.desired.store_and_forward.time_to_live
+    return Manifest(modules, routes, ttl, deployment, tuple(missing))
 
 
 _Model = TypeVar("_Model", bound=Shape)
@@ -179,7 +184,11 @@ def _read(
 
 
 def _images(
-    folder: Path, variables: Mapping[str, str], platform: str, problems: list[Problem]
+    folder: Path,
+    variables: Mapping[str, str],
+    platform: str,
+    problems: list[Problem],
+    missing: list[Problem],
 ) -> dict[str, str]:
     """``MODULES.name`` and ``MODULES.name.platform`` of every module.json."""
     images: dict[str, str] = {}
@@ -188,8 +197,8 @@ def _images(
         found: list[Problem] = []
         tree, unknown = expand(read_json(path), variables)
         module = _read(ModuleFile, tree, found)
-        found += unknown
-        problems += [Problem(f"{path}: {problem.place}", problem.text) for problem in found]
+        for these, whole in ((found, problems), (unknown, missing)):
+            whole += [Problem(f"{path}: {problem.place}", problem.text) for problem in these]
         if module is None:
             continue
         for each in module.image.tag.platforms:
@@ -254,18 +263,25 @@ def _check_outputs(
     """Edge hub drops what no route takes without a word, so a misspelt output costs everything."""
     place = ("modulesContent", _HUB, _DESIRED, "routes")
     for module, container in containers.items():
+        if container.settings.image not in ours:
+            continue
         command = container.settings.create_options.get("Cmd")
-        if container.settings.image not in ours or not isinstance(command, list) or not command:
+        verb = command[0] if isinstance(command, list) and command else None
+        if not isinstance(verb, str) or verb not in OUTPUTS:
+            yield Problem(
+                pointer("modulesContent", _AGENT, _DESIRED, "modules", module, "settings")
+                + "/createOptions/Cmd",
+                f"must begin with what the image is to run: {', '.join(OUTPUTS)}",
+            )
             continue
-        outputs = OUTPUTS.get(str(command[0]))
-        if outputs is None:
-            continue
-        there_are = f"its outputs are {', '.join(sorted(outputs))}"
+        outputs = OUTPUTS[verb]
         for route in routes:
-            if route.source_module == module and (route.source_output or "") not in outputs | {""}:
+            output = route.source_output
+            if route.source_module == module and output is not None and output not in outputs:
                 yield Problem(
                     pointer(*place, route.name, "route"),
-                    f"FROM output '{route.source_output}' of '{module}', but {there_are}",
+                    f"FROM output '{output}' of '{module}', "
+                    f"but its outputs are {', '.join(sorted(outputs))}",
                 )
         for output in sorted(outputs):
             if not any(route.covers(module, output) for route in routes):
