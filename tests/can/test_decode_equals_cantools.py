@@ -190,14 +190,14 @@ def table_knows(message: Message) -> bool:
 
 
 @given(databases(8), st.integers(0, 2**32))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_every_value_of_a_classic_frame_equals_cantools(text: str, seed: int) -> None:
     database = cantools.database.load_string(text, "dbc", strict=False)
     check(database, DecodeTable.compile(catalogue(text)), 8, seed, 12)
 
 
 @given(databases(64), st.integers(0, 2**32))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_every_value_of_a_can_fd_frame_equals_cantools(text: str, seed: int) -> None:
     database = cantools.database.load_string(text, "dbc", strict=False)
     check(database, DecodeTable.compile(catalogue(text)), 64, seed, 12)

@@ -64,8 +64,8 @@ class Branches:
         """
         reached, cut, strange = [(_NONE, _NONE)], [_NONE], [_NONE]
         # As many rounds as multiplexers are nested; each one takes all frames together.
-        while len(frame):
-            which, selector = self._selectors.follow(node)
+        while len((found := self._selectors.follow(node))[0]):
+            which, selector = found
             frame = frame[which]
             whole = self._need[selector] <= frames.length[frame]
             cut.append(frame[~whole])
