@@ -295,8 +295,7 @@ def test_damage_found_later_costs_one_error_and_the_next_message_is_taken(path):
     path.write_bytes(content)
     with Outbox(path, ROOMY) as outbox:
         with pytest.raises(OutboxError, match="moved aside"):
-            while outbox.take(10):
-                pass
+            outbox.take(50)
         assert outbox.put(letter(), 5) is not None
         assert outbox.id != before
         assert [entry.outbox for entry in outbox.take(10)] == [outbox.id]

@@ -48,9 +48,7 @@ def test_a_killed_process_loses_no_committed_message(tmp_path):
             [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        lines = []
-        for _ in range(pick.randrange(5, 200)):
-            lines.append(process.stdout.readline())
+        lines = [process.stdout.readline() for _ in range(pick.randrange(5, 200))]
         process.send_signal(signal.SIGKILL)
         lines += process.stdout.readlines()
         process.stdout.close()
@@ -99,11 +97,10 @@ def test_a_full_disk_is_said_and_the_outbox_goes_on_when_there_is_space(small_di
         free = os.statvfs(small_disk)
         ballast.write_bytes(bytes(free.f_bavail * free.f_frsize - 8 * KIB))
         with pytest.raises(OutboxError, match="disk is full; free some space"):
-            for _ in range(50):
-                outbox.put(letter(20 * KIB), 5)
+            outbox.put(letter(200 * KIB), 5)
         held = len(outbox)
         with pytest.raises(OutboxError, match="disk is full"):
-            outbox.put(letter(20 * KIB), 0)
+            outbox.put(letter(200 * KIB), 0)
         assert len(outbox) == held
         assert outbox.take(1)[0].sequence == first
         ballast.unlink()

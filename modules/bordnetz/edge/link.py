@@ -15,10 +15,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from bordnetz.edge.message import Message
-from bordnetz.edge.session import LinkError, Receiver, Session, Timing
+from bordnetz.edge.session import LinkError, NotConnectedError, Receiver, Session, Timing
 from bordnetz.errors import BordnetzError
 
-__all__ = ["Backoff", "HubLink", "LinkError", "LinkStuckError", "Receiver", "Timing"]
+__all__ = [
+    "Backoff",
+    "HubLink",
+    "LinkError",
+    "LinkStuckError",
+    "NotConnectedError",
+    "Receiver",
+    "Timing",
+]
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +146,7 @@ class HubLink:
 
     def _current(self) -> Session:
         if self._session is None or self._session.ended.is_set():
-            raise LinkError("not connected to the hub")
+            raise NotConnectedError("not connected to the hub")
         return self._session
 
     async def _supervise(self) -> None:

@@ -33,6 +33,10 @@ class LinkError(BordnetzError):
     """The hub did not confirm: whether it has what was sent is not known."""
 
 
+class NotConnectedError(LinkError):
+    """There is no session: the hub does not have what was to be sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Time limits, in seconds.

@@ -1,0 +1,354 @@
+"""The hub link with the unmodified SDK against the stand-in Edge hub, which misbehaves."""
+
+import asyncio
+import gc
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hub_fixtures import template
+
+from bordnetz.edge.link import Backoff, HubLink, LinkError, NotConnectedError, Timing
+from bordnetz.edge.message import Message, MessageTooLargeError
+from bordnetz.edge.metrics import Metrics
+from bordnetz.edge.outbox import Outbox
+from bordnetz.edge.sender import Sender
+
+PATIENCE = 60
+QUICK = Timing(keep_alive=2, connect=20, call=20, close=5)
+SOON = Backoff(first=0.05, last=0.2)
+ROUTES = {
+    "up": "FROM /messages/modules/car/outputs/batches INTO $upstream",
+    "back": "FROM /messages/modules/car/outputs/news "
+    'INTO BrokeredEndpoint("/modules/car/inputs/news")',
+}
+
+
+class Ears:
+    """Keeps what the hub says."""
+
+    def __init__(self):
+        self.twins = asyncio.Queue()
+        self.patches = asyncio.Queue()
+        self.messages = asyncio.Queue()
+        self.follows = True
+
+    def twin(self, desired, reported):
+        self.twins.put_nowait((dict(desired), dict(reported)))
+
+    def patch(self, desired):
+        self.patches.put_nowait(dict(desired))
+        return self.follows
+
+    async def method(self, name, payload):
+        return 200, {"name": name, "payload": payload}
+
+    async def message(self, source, message):
+        self.messages.put_nowait((source, message))
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return template(tmp_path / "deployment.json", {"car": {"a": 1}}, ROUTES)
+
+
+@pytest.fixture
+async def hub(start_hub, manifest, monkeypatch):
+    started = await asyncio.to_thread(start_hub, manifest)
+    for name, value in (await asyncio.to_thread(started.control.env, "car")).items():
+        monkeypatch.setenv(name, value)
+    return started
+
+
+@pytest.fixture
+def ears():
+    return Ears()
+
+
+async def soon(waiting):
+    return await asyncio.wait_for(waiting, PATIENCE)
+
+
+def on(hub, verb, *arguments, **options):
+    """Asks the hub without holding up the loop."""
+    return asyncio.to_thread(getattr(hub.control, verb), *arguments, **options)
+
+
+async def upstream(hub, count):
+    """The first so many messages that reach $upstream."""
+    arrived = []
+    async with asyncio.timeout(PATIENCE):
+        async for arrival in hub.control.upstream.follow():
+            arrived.append(arrival)
+            if len(arrived) == count:
+                return arrived
+    raise AssertionError
+
+
+def batch(number=0, size=100):
+    return Message("batches", bytes(size), "a/b", "zstd", {"batch": str(number), "schema": "1/ü"})
+
+
+async def test_a_message_arrives_as_it_was_sent_and_is_metered_as_we_reckon(hub, ears):
+    async with HubLink(ears, QUICK, SOON) as link:
+        await soon(link.up())
+        message = batch(7, 5_000)
+        await soon(link.send(message))
+        (arrival,) = await upstream(hub, 1)
+        assert hub.control.upstream.body(arrival) == message.body
+        assert arrival.properties == message.properties
+        assert arrival.system["contentType"] == "a/b"
+        assert arrival.system["contentEncoding"] == "zstd"
+        assert abs(message.metered_size - arrival.metered) <= len(message.output)
+        assert arrival.blocks == message.blocks == 2
+
+
+async def test_the_largest_message_passes_and_a_larger_one_is_never_sent(hub, ears):
+    largest = 250_000 - batch(0, 0).packet_size
+    await on(hub, "fault", "cap-packets", 262_144)
+    async with HubLink(ears, QUICK, SOON) as link:
+        await soon(link.up())
+        await soon(link.send(batch(0, largest)))
+        with pytest.raises(MessageTooLargeError):
+            await link.send(batch(0, largest + 1))
+        assert link.sessions == 1
+
+
+async def test_the_hub_may_come_later_than_the_module(start_hub, manifest, ears, hub):
+    await asyncio.to_thread(hub.kill)
+    failures = asyncio.Queue()
+
+    def backoff(attempt):
+        failures.put_nowait(attempt)
+        return 0.05
+
+    async with HubLink(ears, QUICK, backoff) as link:
+        for attempt in (1, 2, 3):
+            assert await soon(failures.get()) == attempt
+        assert not link.connected
+        with pytest.raises(LinkError, match="not connected"):
+            await link.send(batch())
+        again = await asyncio.to_thread(start_hub, manifest)
+        await soon(link.up())
+        await soon(link.send(batch()))
+        assert len(await upstream(again, 1)) == 1
+
+
+async def test_the_twin_is_read_at_the_start_and_after_every_reconnect(hub, ears):
+    async with HubLink(ears, QUICK, SOON) as link:
+        desired, _ = await soon(ears.twins.get())
+        assert desired["a"] == 1
+        await soon(link.up())
+        await on(hub, "fault", "refuse-auth")
+        await on(hub, "fault", "drop-link")
+        await soon(link.down())
+        await on(hub, "set", "car", {"a": 2})
+        await on(hub, "fault", "refuse-auth", off=True)
+        changed, _ = await soon(ears.twins.get())
+        assert changed["a"] == 2
+        assert changed["$version"] == desired["$version"] + 1
+
+
+async def test_a_lost_twin_reply_costs_one_attempt_and_no_change(hub, ears):
+    await on(hub, "fault", "lose-twin-reply", count=1)
+    async with HubLink(ears, Timing(call=1), SOON) as link:
+        desired, _ = await soon(ears.twins.get())
+        assert desired["a"] == 1
+        await soon(link.up())
+
+
+async def test_changes_methods_and_inputs_reach_the_module_after_the_hub_forgot_its_session(
+    hub, ears
+):
+    async with HubLink(ears, QUICK, SOON) as link:
+        await soon(link.up())
+        for round_ in (1, 2):
+            await on(hub, "set", "car", {"b": round_})
+            assert (await soon(ears.patches.get()))["b"] == round_
+            assert await on(hub, "call", "car", "greet", {"n": round_}) == (
+                200,
+                {"name": "greet", "payload": {"n": round_}},
+            )
+            await soon(link.send(Message("news", b"hello", "t", "", {"n": str(round_)})))
+            source, message = await soon(ears.messages.get())
+            assert source == "news"
+            assert message.body == b"hello"
+            assert message.content_type == "t"
+            assert message.properties["n"] == str(round_)
+            await on(hub, "fault", "forget-sessions")
+            await soon(link.down())
+            await soon(link.up())
+        assert link.sessions == 3
+
+
+async def test_a_change_that_does_not_follow_makes_the_link_read_the_twin_again(hub, ears):
+    async with HubLink(ears, QUICK, SOON) as link:
+        await soon(link.up())
+        await soon(ears.twins.get())
+        ears.follows = False
+        await on(hub, "set", "car", {"b": 5})
+        desired, _ = await soon(ears.twins.get())
+        assert desired["b"] == 5
+
+
+async def test_reported_properties_are_merged(hub, ears):
+    async with HubLink(ears, QUICK, SOON) as link:
+        await soon(link.up())
+        await soon(link.report({"x": {"y": 1, "z": 2}}))
+        await soon(link.report({"x": {"y": None}}))
+        reported = (await on(hub, "twin", "car"))["reported"]
+        assert reported["x"] == {"z": 2}
+
+
+async def test_a_drop_with_an_acknowledgement_outstanding_leaves_the_outcome_open(hub, ears):
+    async with HubLink(ears, QUICK, SOON) as link:
+        await soon(link.up())
+        await on(hub, "fault", "withhold-puback", count=1)
+        sending = asyncio.create_task(link.send(batch(1)))
+        assert len(await upstream(hub, 1)) == 1
+        assert not sending.done()
+        await on(hub, "fault", "drop-link")
+        with pytest.raises(LinkError, match="did not acknowledge"):
+            await soon(sending)
+        await soon(link.down())
+        await soon(link.up())
+        await soon(link.send(batch(2)))
+        arrived = await upstream(hub, 2)
+        # The SDK would have sent the first one again by itself, behind our back.
+        assert [arrival.properties["batch"] for arrival in arrived] == ["1", "2"]
+
+
+async def test_a_message_never_acknowledged_ends_the_session(hub, ears):
+    async with HubLink(ears, Timing(call=1), SOON) as link:
+        await soon(link.up())
+        await on(hub, "fault", "withhold-puback", count=1)
+        with pytest.raises(LinkError, match="within 1 s"):
+            await soon(link.send(batch()))
+        await soon(link.down())
+        await soon(link.up())
+        await soon(link.send(batch()))
+
+
+async def test_a_silent_hub_is_noticed(hub, ears):
+    async with HubLink(ears, QUICK, SOON) as link:
+        await soon(link.up())
+        await on(hub, "fault", "go-silent")
+        await soon(link.down())
+        await on(hub, "fault", "go-silent", off=True)
+        await soon(link.up())
+        await soon(link.send(batch()))
+
+
+async def test_a_refused_login_is_tried_again(hub, ears):
+    await on(hub, "fault", "refuse-auth", count=3)
+    async with HubLink(ears, QUICK, SOON) as link:
+        await soon(link.up())
+        await soon(link.send(batch()))
+
+
+async def test_an_idle_link_proves_itself_by_reading_the_twin(hub, ears):
+    async with HubLink(ears, Timing(proof=0.2, call=1), SOON) as link:
+        await soon(link.up())
+        for _ in range(3):
+            await soon(ears.twins.get())
+        assert link.sessions == 1
+        await on(hub, "fault", "lose-twin-reply", count=1)
+        await soon(link.down())
+        await soon(link.up())
+
+
+async def test_a_session_is_renewed_before_its_token_runs_out_without_losing_a_message(hub, ears):
+    async with HubLink(ears, Timing(lifetime=0.3), lambda _: PATIENCE) as link:
+        numbers = iter(range(1_000_000))
+        sent = []
+        while link.sessions < 3:
+            await soon(link.up())
+            number = next(numbers)
+            # Between two sessions the link says so at once, and the message has not left.
+            with suppress(NotConnectedError):
+                await soon(link.send(batch(number)))
+                sent.append(str(number))
+        arrived = await upstream(hub, len(sent))
+        assert [arrival.properties["batch"] for arrival in arrived] == sent
+
+
+def in_use():
+    """Threads and descriptors, without what only waits for the garbage collector."""
+    gc.collect()
+    return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_threads_and_descriptors_do_not_grow_with_reconnects(hub, ears):
+    async with HubLink(ears, QUICK, Backoff(0.01, 0.02)) as link:
+
+        async def reconnect(times):
+            for _ in range(times):
+                await soon(link.up())
+                await on(hub, "fault", "drop-link")
+                await soon(link.down())
+            await soon(link.up())
+
+        await reconnect(5)
+        threads, descriptors = in_use()
+        await reconnect(15)
+        more_threads, more_descriptors = in_use()
+        # The executor that the SDK uses may still grow by a thread or two.
+        assert more_threads <= threads + 2
+        assert more_descriptors <= descriptors + 2
+
+
+async def test_the_outbox_is_emptied_in_order_of_priority_and_each_message_arrives_once(
+    hub, ears, tmp_path
+):
+    outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
+    for number in range(20):
+        outbox.put(lambda o, n: batch(n, 30_000), 9 - number % 2 * 5)
+    async with HubLink(ears, QUICK, SOON) as link, Sender(outbox, link, Metrics()) as sender:
+        await soon(sender.drained())
+        assert await sender.put(lambda o, n: batch(n), 5) == 21
+        await soon(sender.drained())
+        arrived = [int(arrival.properties["batch"]) for arrival in await upstream(hub, 21)]
+    assert sorted(arrived) == list(range(1, 22))
+    assert arrived.index(20) < arrived.index(1)
+    with Outbox(tmp_path / "outbox.db", 10_000_000) as left:
+        assert len(left) == 0
+
+
+async def test_a_message_of_unknown_fate_is_sent_again_and_acknowledged_once(hub, ears, tmp_path):
+    outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
+    metrics = Metrics()
+    async with HubLink(ears, QUICK, SOON) as link, Sender(outbox, link, metrics) as sender:
+        await soon(link.up())
+        await on(hub, "fault", "withhold-puback", count=5)
+        for _ in range(5):
+            await sender.put(lambda o, n: batch(n), 5)
+        first = await upstream(hub, 5)
+        assert sender.state()["messages"] == 5
+        await on(hub, "fault", "drop-link")
+        await soon(sender.drained())
+        arrived = await upstream(hub, 10)
+    assert {arrival.properties["batch"] for arrival in first} == {"1", "2", "3", "4", "5"}
+    assert sorted(a.properties["batch"] for a in arrived) == sorted("1234512345")
+    page = metrics.page().decode()
+    assert 'bordnetz_outbox_sent_total{priority="5"} 5.0' in page
+    assert "bordnetz_hub_sent_total 5.0" in page
+    assert "bordnetz_hub_received_total 10.0" in page
+    assert 'bordnetz_hub_dropped_total{reason="unconfirmed"} 5.0' in page
+
+
+async def test_a_killed_hub_costs_nothing(hub, ears, tmp_path, start_hub, manifest):
+    outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
+    async with HubLink(ears, QUICK, SOON) as link, Sender(outbox, link, Metrics()) as sender:
+        await soon(link.up())
+        for number in range(60):
+            await sender.put(lambda o, n: batch(n, 20_000), 5)
+            if number == 30:
+                await asyncio.to_thread(hub.kill)
+        again = await asyncio.to_thread(start_hub, manifest)
+        await soon(sender.drained())
+        arrived = {a.properties["batch"] for a in again.control.upstream.messages()}
+        while len(arrived) < 60:
+            await asyncio.sleep(0.05)
+            arrived = {a.properties["batch"] for a in again.control.upstream.messages()}
+    assert arrived == {str(number) for number in range(1, 61)}

@@ -1,0 +1,237 @@
+import asyncio
+from typing import Annotated
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from bordnetz.edge.twin import ROOM, Refusal, Twin, json_size, merged
+
+
+class Rule(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+    match: Annotated[str, Field(min_length=1)]
+    min_interval: Annotated[float, Field(ge=0)] = 0
+
+
+class Limits(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    low: int = 0
+    high: int = 10
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.low > self.high:
+            raise ValueError("low must not exceed high")
+        return self
+
+
+class Desired(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+    collect: Annotated[list[Rule], Field(max_length=5)] = []
+    batch_window: Annotated[float, Field(ge=0.1)] = 10
+    limits: Limits = Limits()
+
+
+def twin_of(**properties):
+    twin = Twin(Desired)
+    twin.replace({**properties, "$version": 1})
+    return twin
+
+
+def test_without_desired_properties_the_defaults_hold():
+    twin = Twin(Desired)
+    assert twin.config == Desired()
+    twin.replace({"$version": 4})
+    assert twin.config == Desired()
+    assert twin.version == 4
+    assert twin.acknowledgements == {}
+
+
+def test_what_is_accepted_is_acknowledged_with_value_and_version():
+    twin = twin_of(batchWindow=5)
+    assert twin.config.batch_window == 5
+    assert twin.acknowledgements == {
+        "batchWindow": {"value": 5, "ac": 200, "av": 1, "ad": "accepted"}
+    }
+
+
+def test_a_bad_value_keeps_the_old_one_and_says_which_field_and_why():
+    twin = twin_of(batchWindow=5)
+    assert twin.patch({"batchWindow": -1, "$version": 2})
+    assert twin.config.batch_window == 5
+    answer = twin.acknowledgements["batchWindow"]
+    assert (answer["value"], answer["ac"], answer["av"]) == (5, 400, 2)
+    assert answer["ad"] == "batchWindow: Input should be greater than or equal to 0.1"
+
+
+def test_a_bad_value_costs_its_neighbours_nothing():
+    twin = twin_of(batchWindow="soon", collect=[{"match": "a"}])
+    assert twin.config.batch_window == 10
+    assert twin.config.collect == [Rule(match="a")]
+    assert twin.acknowledgements["collect"]["ac"] == 200
+
+
+def test_a_bad_entry_of_a_list_is_refused_alone():
+    twin = twin_of(collect=[{"match": ""}, {"match": "b"}, 7, {"match": "d", "every": 1}])
+    assert [rule.match for rule in twin.config.collect] == ["b"]
+    answer = twin.acknowledgements["collect"]
+    assert answer["ac"] == 400
+    assert answer["value"] == [{"match": "b"}]
+    for part in ("collect[0].match", "collect[2]", "collect[3].every"):
+        assert part in answer["ad"]
+
+
+def test_the_old_entry_stays_in_the_place_of_a_bad_one_of_the_same_name():
+    twin = twin_of(collect=[{"match": "a", "minInterval": 1}, {"minInterval": 2, "match": "b"}])
+    new = [{"match": "b", "minInterval": -1}, {"match": "c"}, {"match": "a", "minInterval": "x"}]
+    assert twin.patch({"collect": new, "$version": 2})
+    found = [(rule.match, rule.min_interval) for rule in twin.config.collect]
+    assert found == [("b", 2), ("c", 0), ("a", 1)]
+
+
+def test_a_list_that_is_too_long_is_refused_whole():
+    twin = twin_of(collect=[{"match": "a"}])
+    assert twin.patch({"collect": [{"match": "b"}] * 6, "$version": 2})
+    assert [rule.match for rule in twin.config.collect] == ["a"]
+
+
+def test_a_bad_field_of_a_nested_object_is_refused_alone():
+    twin = twin_of(limits={"low": 3, "high": 8})
+    assert twin.patch({"limits": {"low": "x", "high": 9}, "$version": 2})
+    assert twin.config.limits == Limits(low=3, high=9)
+    assert "limits.low" in twin.acknowledgements["limits"]["ad"]
+
+
+def test_an_object_that_contradicts_itself_is_refused_whole():
+    twin = twin_of(limits={"low": 3, "high": 8})
+    assert twin.patch({"limits": {"low": 9}, "$version": 2})
+    assert twin.config.limits == Limits(low=3, high=8)
+
+
+def test_an_unknown_property_is_refused_with_the_known_ones():
+    twin = twin_of(window=10)
+    answer = twin.acknowledgements["window"]
+    assert answer["ac"] == 400
+    assert "batchWindow, collect, limits" in answer["ad"]
+    assert "value" not in answer
+
+
+def test_a_property_taken_away_falls_back_to_its_default():
+    twin = twin_of(batchWindow=5, collect=[{"match": "a"}])
+    assert twin.patch({"batchWindow": None, "$version": 2})
+    assert twin.config.batch_window == 10
+    assert list(twin.acknowledgements) == ["collect"]
+
+
+def test_a_patch_that_does_not_follow_is_not_taken():
+    twin = twin_of(batchWindow=5)
+    assert not twin.patch({"batchWindow": 6, "$version": 3})
+    assert twin.config.batch_window == 5
+    assert twin.patch({"batchWindow": 7, "$version": 1})
+    assert twin.config.batch_window == 5
+    assert not Twin(Desired).patch({"batchWindow": 6, "$version": 1})
+
+
+def test_what_makes_no_sense_in_this_vehicle_is_refused_like_what_is_malformed():
+    known = {"a", "b"}
+
+    def check(config):
+        for index, rule in enumerate(config.collect):
+            if rule.match not in known:
+                yield Refusal(("collect", index), "no such signal")
+
+    twin = Twin(Desired, check)
+    twin.replace({"collect": [{"match": "a"}, {"match": "x"}, {"match": "b"}], "$version": 1})
+    assert [rule.match for rule in twin.config.collect] == ["a", "b"]
+    assert twin.acknowledgements["collect"]["ad"] == "collect[1]: no such signal"
+    known.add("x")
+    twin.recheck()
+    assert [rule.match for rule in twin.config.collect] == ["a", "x", "b"]
+    assert twin.acknowledgements["collect"]["ac"] == 200
+
+
+def test_values_do_not_appear_in_reasons():
+    twin = twin_of(batchWindow="https://store/?sig=secret", limits={"low": "secret"})
+    for answer in twin.acknowledgements.values():
+        assert "secret" not in answer["ad"]
+
+
+def test_acknowledgements_fit_into_the_reported_section():
+    class Long(BaseModel):
+        texts: list[str] = []
+        number: int = 0
+
+    twin = Twin(Long)
+    twin.replace({"texts": ["x" * 1000] * 30, "number": 1, "$version": 1})
+    assert json_size(twin.acknowledgements) <= ROOM
+    assert "too large to be repeated" in twin.acknowledgements["texts"]["ad"]
+    assert twin.acknowledgements["number"]["value"] == 1
+    assert len(twin.config.texts) == 30
+
+
+async def test_who_waits_for_changes_gets_the_latest():
+    twin = Twin(Desired)
+    changes = twin.changes()
+    assert (await anext(changes)).batch_window == 10
+    twin.replace({"batchWindow": 5, "$version": 1})
+    twin.replace({"batchWindow": 6, "$version": 2})
+    assert (await anext(changes)).batch_window == 6
+    waiting = asyncio.ensure_future(anext(changes))
+    twin.replace({"batchWindow": 6, "$version": 3})
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    twin.replace({"batchWindow": 7, "$version": 4})
+    assert (await waiting).batch_window == 7
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["match", "minInterval", "low", "high", "x"]), inner)
+    ),
+    max_leaves=12,
+)
+DOCUMENTS = st.dictionaries(
+    st.sampled_from(["collect", "batchWindow", "limits", "other"]), JSON, max_size=4
+)
+
+
+@given(st.lists(DOCUMENTS, max_size=4))
+def test_no_desired_property_whatever_it_is_breaks_the_module(documents):
+    twin = Twin(Desired)
+    for version, document in enumerate(documents, 1):
+        twin.replace({**document, "$version": version})
+        assert twin.acknowledgements.keys() == document.keys()
+        Desired.model_validate(twin.config.model_dump(by_alias=True))
+        for name, answer in twin.acknowledgements.items():
+            assert answer["ac"] in (200, 400)
+            assert answer["av"] == version
+            if answer["ac"] == 200:
+                Desired.model_validate({name: document[name]})
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_a_patch_that_sets_everything_gives_the_new_document(old, new):
+    patch = {**dict.fromkeys(old), **new}
+    result = merged({k: v for k, v in old.items() if not isinstance(v, dict)}, patch)
+    for name, value in new.items():
+        if value is None:
+            assert name not in result
+        elif not isinstance(value, dict):
+            assert result[name] is value
+
+
+@pytest.mark.parametrize(
+    ("old", "patch", "new"),
+    [
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": None}}, {"a": {"c": 2}}),
+        ({"a": 1}, {"a": {"b": None, "c": 1}}, {"a": {"c": 1}}),
+        ({"a": [1]}, {"a": [2, None]}, {"a": [2, None]}),
+    ],
+)
+def test_twin_patches_merge_like_rfc_7386(old, patch, new):
+    assert merged(old, patch) == new
