@@ -51,7 +51,10 @@ def replaced(node: Any, place: tuple[str | int, ...], value: Any) -> Any:
     return node
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3))
 def test_a_spoiled_template_is_told_and_not_tripped_over(
     tmp_path: Path, changes: list[tuple[tuple[str | int, ...], Any]]
