@@ -10,6 +10,8 @@ from bordnetz import __version__
 from bordnetz.errors import BordnetzError
 
 VERBS: dict[str, str] = {
+    "cat": "bordnetz.batch.command:cat",
+    "drive": "bordnetz.laptop.drive.command:drive",
     "hub": "bordnetz.laptop.hub.command:hub",
     "manifest": "bordnetz.laptop.manifest.command:manifest",
     "simulate": "bordnetz.laptop.vehicle.command:simulate",

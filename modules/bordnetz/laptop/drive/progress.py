@@ -41,7 +41,7 @@ class SignalLine:
 
 
 @dataclass(slots=True)
-class Upstream:
+class Totals:
     """What arrived in the cloud.
 
     Attributes:
@@ -50,7 +50,8 @@ class Upstream:
         samples: In the batches.
         metered: Bytes of body and properties of both, as IoT Hub counts them.
         blocks: Of 4,096 bytes, as IoT Hub charges them.
-        unreadable: Messages that could not be read, or whose dictionary never came.
+        damaged: Messages that could not be read.
+        unread: Batches whose dictionary has not come.
     """
 
     batches: int = 0
@@ -58,7 +59,8 @@ class Upstream:
     samples: int = 0
     metered: int = 0
     blocks: int = 0
-    unreadable: int = 0
+    damaged: int = 0
+    unread: int = 0
 
     @property
     def bytes_per_sample(self) -> float:
@@ -80,7 +82,7 @@ class Progress:
         planned: How long it will run, s; None: until it is ended, or the recording is.
         buses: By name.
         signals: Some signals worth looking at.
-        upstream: What arrived.
+        cloud: What arrived.
         waiting: Messages in the outbox.
         acknowledged: Messages that the hub has acknowledged.
         connected: Whether the module is connected to the hub.
@@ -91,7 +93,7 @@ class Progress:
     planned: float | None = None
     buses: dict[str, BusLine] = field(default_factory=dict)
     signals: list[SignalLine] = field(default_factory=list)
-    upstream: Upstream = field(default_factory=Upstream)
+    cloud: Totals = field(default_factory=Totals)
     waiting: int = 0
     acknowledged: int = 0
     connected: bool = False

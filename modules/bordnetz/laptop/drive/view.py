@@ -1,6 +1,7 @@
 """A drive on the terminal: a live picture, or plain lines where there is no terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.columns import Columns
 from rich.console import Group, RenderableType
@@ -8,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from bordnetz.laptop.drive.progress import Progress, SignalLine, Upstream
+from bordnetz.laptop.drive.progress import Progress, SignalLine
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -24,14 +25,14 @@ def picture(progress: Progress) -> RenderableType:
 
 def line(progress: Progress) -> str:
     """One line for logs and pipes."""
-    upstream = progress.upstream
+    cloud = progress.cloud
     frames = sum(bus.frames for bus in progress.buses.values())
     rate = sum(bus.rate for bus in progress.buses.values())
     dropped = sum(bus.dropped for bus in progress.buses.values())
     return (
         f"{progress.elapsed:6.1f} s  {frames:,} frames ({rate:,.0f}/s, {dropped:,} dropped)  "
-        f"{upstream.batches:,} batches, {upstream.samples:,} samples in the cloud at "
-        f"{upstream.bytes_per_sample:.3f} B each  outbox {progress.waiting:,}  "
+        f"{cloud.batches:,} batches, {cloud.samples:,} samples in the cloud at "
+        f"{cloud.bytes_per_sample:.3f} B each  outbox {progress.waiting:,}  "
         f"acknowledged {progress.acknowledged:,}"
     )
 
@@ -69,14 +70,14 @@ def _buses(progress: Progress) -> Panel:
 
 
 def _cloud(progress: Progress) -> Panel:
-    upstream: Upstream = progress.upstream
+    cloud = progress.cloud
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="cyan")
     table.add_column(justify="right")
-    table.add_row("samples", f"{upstream.samples:,}")
-    table.add_row("bytes a sample", Text(f"{upstream.bytes_per_sample:.3f}", "bold"))
-    table.add_row("batches + dictionaries", f"{upstream.batches:,} + {upstream.dictionaries:,}")
-    table.add_row("4 KB blocks, filled", f"{upstream.blocks:,}, {upstream.block_fill:.1%}")
+    table.add_row("samples", f"{cloud.samples:,}")
+    table.add_row("bytes a sample", Text(f"{cloud.bytes_per_sample:.3f}", "bold"))
+    table.add_row("batches + dictionaries", f"{cloud.batches:,} + {cloud.dictionaries:,}")
+    table.add_row("4 KB blocks, filled", f"{cloud.blocks:,}, {cloud.block_fill:.1%}")
     table.add_row("outbox, acknowledged", f"{progress.waiting:,}, {progress.acknowledged:,}")
     return Panel(table, title="in the cloud", title_align="left", border_style="dim")
 
@@ -91,3 +92,23 @@ def _signals(signals: Sequence[SignalLine]) -> Panel:
         value = signal.text or f"{signal.value:,.6g}"
         table.add_row(signal.name, value, signal.unit, Text(sparkline(signal.history), "green"))
     return Panel(table, title="signals", title_align="left", border_style="dim")
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """What the drive came to, for a person."""
+    used = ", ".join(
+        f"{name} {cost['cpu_seconds']:.1f} s and {cost['rss_mib']:.0f} MiB"
+        for name, cost in report["processes"].items()
+    )
+    lines = [
+        f"{report['frames']:,} frames in {report['seconds']:,} s: "
+        + f"{report['frames_decoded']:,} decoded, {report['frames_not_asked']:,} not asked for, "
+        + f"{report['frames_not_data']:,} not data, {report['frames_dropped']:,} dropped",
+        f"{report['samples']:,} samples of {report['signals']:,} signals arrived in "
+        + f"{report['batches']:,} batches and {report['dictionaries']:,} dictionaries; "
+        + f"{report['acknowledged']:,} batches acknowledged",
+        f"{report['bytes']:,} bytes, {report['bytes_per_sample']:.3f} a sample; "
+        + f"{report['blocks_4k']:,} blocks of 4 KB, {report['block_fill']:.1%} filled",
+        f"CPU and memory: {used}",
+    ]
+    return "\n".join(lines)

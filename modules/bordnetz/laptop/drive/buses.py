@@ -1,0 +1,114 @@
+"""Which vehicle a drive is about: the demo's, somebody's own, or what a recording holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bordnetz
+from bordnetz.can.sources.channels import channels_of
+from bordnetz.can.vehicle import Bus, Vehicle
+from bordnetz.errors import BordnetzError
+from bordnetz.laptop.drive.workplace import Workplace
+
+SIMULATED = ("unix", "socketcan")
+"""Interfaces on which the simulated vehicle can send."""
+
+
+class ChoiceError(BordnetzError):
+    """The options of the drive do not go together, or name what is not there."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was asked for on the command line.
+
+    Attributes:
+        vehicle: A vehicle file; None for the demo's.
+        interface: For all buses; None chooses.
+        channels: One a bus; () chooses.
+        log: A recording in place of the buses.
+        databases: DBC files, each with its channel, or None for all channels.
+    """
+
+    vehicle: Path | None = None
+    interface: str | None = None
+    channels: tuple[str, ...] = ()
+    log: Path | None = None
+    databases: tuple[tuple[str | None, Path], ...] = ()
+
+
+def settle(choice: Choice, workplace: Workplace) -> tuple[Vehicle, Path]:
+    """The vehicle of this drive, and its file.
+
+    Raises:
+        ChoiceError: The options do not go together.
+        VehicleError: The vehicle file cannot be used.
+        RecordingError: The recording cannot be used.
+    """
+    if choice.databases:
+        if choice.vehicle is not None:
+            raise ChoiceError("--vehicle names the DBC files itself; leave out --dbc or --vehicle")
+        return _from_databases(choice, workplace)
+    path = choice.vehicle or project_file("dbc/vehicle.toml")
+    vehicle = Vehicle.load(path)
+    if choice.log is not None:
+        return vehicle, path
+    if choice.channels and len(choice.channels) != len(vehicle.buses):
+        names = ", ".join(bus.name for bus in vehicle.buses)
+        raise ChoiceError(
+            f"{len(choice.channels)} channels for {len(vehicle.buses)} buses ({names}); "
+            "give --channel once for each"
+        )
+    return workplace.rebind(vehicle, choice.interface, choice.channels)
+
+
+def project_file(name: str) -> Path:
+    """A file of the project: below the working folder, or below the checkout this code is in.
+
+    Raises:
+        ChoiceError: It is in neither.
+    """
+    places = [Path.cwd(), Path(bordnetz.__file__).parents[2]]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    raise ChoiceError(f"there is no {name} here; start the drive in a checkout of bordnetz")
+
+
+def _from_databases(choice: Choice, workplace: Workplace) -> tuple[Vehicle, Path]:
+    if choice.log is not None:
+        channels: Sequence[str] = channels_of(choice.log)
+        interface = "virtual"  # Never opened: the recording stands in for it.
+        if not channels:
+            raise ChoiceError(f"{choice.log}: there is no frame in it")
+    else:
+        channels, interface = choice.channels, choice.interface or "socketcan"
+        if not channels:
+            raise ChoiceError("--dbc needs --log FILE, or --channel for each bus")
+    named = {channel for channel, _ in choice.databases if channel is not None}
+    if strange := sorted(named - set(channels)):
+        raise ChoiceError(
+            f"--dbc {strange[0]}=...: there is no such channel; there are {', '.join(channels)}"
+        )
+    for _, file in choice.databases:
+        if not file.is_file():
+            raise ChoiceError(f"--dbc: there is no file {file}")
+    buses = [
+        Bus(name=_bus_name(channel), interface=interface, channel=channel) for channel in channels
+    ]
+    files = [
+        [file for bound, file in choice.databases if bound in (None, channel)]
+        for channel in channels
+    ]
+    name = re.sub(r"[^A-Za-z0-9]+", "-", choice.log.name.split(".")[0]) if choice.log else "bus"
+    return workplace.write(f"v-{name}"[:64], buses, files)
+
+
+def _bus_name(channel: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", channel)
+    return name if name[:1].isalpha() else f"can{name}"
