@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from bordnetz.laptop.hub.broker import Broker
+from bordnetz.laptop.hub.decoder import Decoder
 from bordnetz.laptop.hub.faults import Faults
 from bordnetz.laptop.hub.identities import Identities
 from bordnetz.laptop.hub.methods import MethodError
 from bordnetz.laptop.hub.metrics import Metrics
-from bordnetz.laptop.hub.mqtt import SUBSCRIBE_REFUSED, Decoder, Publish, Subscribe
+from bordnetz.laptop.hub.mqtt import SUBSCRIBE_REFUSED, Publish, Subscribe
 from bordnetz.laptop.hub.store import UPSTREAM, Store
 from bordnetz.laptop.hub.twin import TwinError, Twins
 from bordnetz.laptop.hub.upstream import Upstream, UpstreamWriter

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bordnetz.laptop.hub.decoder import Decoder
 from bordnetz.laptop.hub.mqtt import (
     Connack,
     Connect,
-    Decoder,
     Disconnect,
     MqttError,
     PacketTooLargeError,

@@ -7,7 +7,7 @@ import contextlib
 import urllib.request
 
 import pytest
-from azure.iot.device.exceptions import CredentialError
+from azure.iot.device.exceptions import ConnectionFailedError, CredentialError
 from hub_fixtures import RunningHub, template
 from sdk_module import PATIENCE, SdkModule
 
@@ -229,7 +229,8 @@ async def test_fault_go_silent(hub):
 async def test_fault_refuse_auth(hub):
     refused = await SdkModule.start(hub, "sender")
     await _ask(hub.control.fault, "refuse-auth", module="sender", count=1)
-    with pytest.raises(CredentialError):
+    # Which of the two the SDK makes of CONNACK 5 depends on which of its threads is first.
+    with pytest.raises((CredentialError, ConnectionFailedError)):
         await refused.client.connect()
     async with refused:
         await refused.send(b"accepted")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bordnetz.edge.log import start_logging
 from bordnetz.errors import BordnetzError
 from bordnetz.laptop.hub import places
 from bordnetz.laptop.hub.control import Control
@@ -53,7 +53,7 @@ def run(named: Path | None, manifest: Path, state: Path | None, address: str | N
     """Run a hub until Ctrl-C or SIGTERM."""
     from bordnetz.laptop.hub import server  # TLS and SQLite, for this verb alone
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    start_logging()
     folder = state or named or places.default_state()
     asyncio.run(server.run(manifest, folder, address))
 

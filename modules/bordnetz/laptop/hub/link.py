@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
 
 from bordnetz.laptop.hub.broker import Broker
+from bordnetz.laptop.hub.decoder import Decoder
 from bordnetz.laptop.hub.identities import Identities, RefusedError
 from bordnetz.laptop.hub.mqtt import (
     Connack,
     Connect,
     ConnectCode,
-    Decoder,
     Disconnect,
     MqttError,
     Packet,
@@ -77,6 +78,7 @@ class MqttLink:
         self._withheld: list[int] = []
         self._never_acknowledged = 0
         self._released = asyncio.Event()
+        self._hurried = asyncio.Event()
 
     async def run(self) -> None:
         """Serves the connection until it ends; never raises for what the client does."""
@@ -108,8 +110,8 @@ class MqttLink:
             self._closed = True
             log.info("link of %s ends: %s", self.module or "an unknown client", reason)
             self._writer.close()
-        self._audible.set()
-        self._released.set()
+        for waited_for in (self._audible, self._released, self._hurried):
+            waited_for.set()
 
     def drop(self) -> None:
         """Cuts the connection at once, as a broken network does."""
@@ -121,7 +123,7 @@ class MqttLink:
         self._audible.clear()
 
     def lift(self, knob: str) -> None:
-        """Makes good what a fault has held back: silence, and PUBACKs."""
+        """Makes good what a fault has held back."""
         if knob == "go-silent":
             self._audible.set()
             held, self._held = self._held, []
@@ -132,6 +134,8 @@ class MqttLink:
             for packet_id in withheld:
                 self.send(encode(Puback(packet_id)))
             self._released.set()
+        elif knob == "slow":
+            self._hurried.set()
 
     async def _receive(self) -> bool:
         """Handles what arrives next; False after the last byte or a DISCONNECT."""
@@ -163,7 +167,12 @@ class MqttLink:
             return await self._connect(packet)
         if slow := self._faults.armed("slow", self.module):
             self._faults.strike("slow", self.module)
-            await asyncio.sleep(slow.value / 1000)
+            self._hurried.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(slow.value / 1000):
+                    await self._hurried.wait()
+            if self._closed:
+                return False
         match packet:
             case Publish():
                 await self._publish(self._session, packet)

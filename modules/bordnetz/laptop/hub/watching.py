@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -29,7 +28,7 @@ async def watch(upstream: Upstream, after: int, count: int | None) -> None:
     viewer, left = Viewer(upstream), count
     async for arrival in upstream.follow(after):
         for line in viewer.lines(arrival):
-            click.echo(line)
+            click.echo(_printable(line))
         if left is not None and (left := left - 1) == 0:
             return
 
@@ -99,6 +98,11 @@ def _value(signal: Signal, samples: Samples, end: int) -> str:
     return shown or f"{physical:.6g} {signal.unit}".rstrip()
 
 
+def _printable(line: str) -> str:
+    """Names and texts are a stranger's: a terminal must not obey them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
 def _batch(batch: Batch) -> Iterator[str]:
     header, last = batch.header, last_values(batch.samples)
     begin, end = (datetime.fromtimestamp(t / 1e9).astimezone() for t in (header.first, header.last))
@@ -132,5 +136,4 @@ def _text(arrival: Arrival, body: bytes) -> str:
     if kind != "application/json" and not kind.startswith("text/"):
         return ""
     text = body.decode(errors="replace")
-    text = text if text.isprintable() else json.dumps(text)
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
