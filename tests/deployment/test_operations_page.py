@@ -7,9 +7,12 @@ import shlex
 import pytest
 from image import ROOT
 
+from bordnetz.cli import VERBS
 from bordnetz.edge import environment, run
 from bordnetz.edge.environment import Environment
 from bordnetz.laptop.manifest import load_template
+from bordnetz.laptop.manifest.load import OUTPUTS
+from bordnetz.telemetry import messages
 from bordnetz.telemetry.config import Desired
 
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -56,6 +59,11 @@ def test_the_deployment_fits_the_page() -> None:
     assert table("setting")["route `batches"][0] == (
         f"priority {route.priority}, {(route.time_to_live or 0) // 86_400} days"
     )
+
+
+def test_the_outputs_that_routes_are_checked_against_are_those_of_the_modules() -> None:
+    assert {"telemetry": {messages.OUTPUT}} == OUTPUTS
+    assert OUTPUTS.keys() <= VERBS.keys()
 
 
 def test_what_the_template_configures_is_what_telemetry_takes() -> None:

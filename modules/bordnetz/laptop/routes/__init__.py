@@ -3,9 +3,10 @@
 In the order a route is read: `tokens` cuts the text, `condition` makes of the WHERE part a
 function over a `message` with the help of `functions`, `route` joins source, condition and sink.
 
-The language has traps that cost messages without a word: Edge hub reads ``a!=b`` as a comparison
-with a property named ``a!``, compares a property (always text) with a number never, and takes a
-``*`` in the middle of a path for a name.  All of them are errors here, with the place.
+Edge hub refuses a route whose types do not fit (a property is text, so it never equals a number)
+and, worse, takes some that cannot do what they say: ``a!=b`` compares a property named ``a!``,
+a ``*`` in the middle of a path is a name, ``TRUE`` is a property.  All are errors here, with the
+place.
 """
 
 from bordnetz.laptop.routes.route import DEFAULT_PRIORITY, Route, parse_route, select
