@@ -96,9 +96,9 @@ def drive(
     if report_file is not None:
         report_file.parent.mkdir(parents=True, exist_ok=True)
         report_file.write_text(json.dumps(outcome, indent=2) + "\n")
-    console.print(summary(outcome), highlight=False)
+    click.echo(summary(outcome))
     if folder is not None:
-        console.print(f"Look into it: bordnetz cat {folder / 'hub' / 'upstream'}", highlight=False)
+        click.echo(f"Look into it: bordnetz cat {folder / 'hub' / 'upstream'}")
     for problem in wrong:
         click.echo(f"bordnetz drive: {problem}", err=True)
     sys.exit(1 if wrong else 0)

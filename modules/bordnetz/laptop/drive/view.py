@@ -101,14 +101,20 @@ def summary(report: Mapping[str, Any]) -> str:
         for name, cost in report["processes"].items()
     )
     lines = [
-        f"{report['frames']:,} frames in {report['seconds']:,} s: "
-        + f"{report['frames_decoded']:,} decoded, {report['frames_not_asked']:,} not asked for, "
-        + f"{report['frames_not_data']:,} not data, {report['frames_dropped']:,} dropped",
-        f"{report['samples']:,} samples of {report['signals']:,} signals arrived in "
-        + f"{report['batches']:,} batches and {report['dictionaries']:,} dictionaries; "
-        + f"{report['acknowledged']:,} batches acknowledged",
-        f"{report['bytes']:,} bytes, {report['bytes_per_sample']:.3f} a sample; "
-        + f"{report['blocks_4k']:,} blocks of 4 KB, {report['block_fill']:.1%} filled",
+        (
+            f"{report['frames']:,} frames in {report['seconds']:,} s: "
+            f"{report['frames_decoded']:,} decoded, {report['frames_not_asked']:,} not asked for, "
+            f"{report['frames_not_data']:,} not data, {report['frames_dropped']:,} dropped"
+        ),
+        (
+            f"{report['samples']:,} samples of {report['signals']:,} signals arrived in "
+            f"{report['batches']:,} batches and {report['dictionaries']:,} dictionaries; "
+            f"{report['acknowledged']:,} batches acknowledged"
+        ),
+        (
+            f"{report['bytes']:,} bytes, {report['bytes_per_sample']:.3f} a sample; "
+            f"{report['blocks_4k']:,} blocks of 4 KB, {report['block_fill']:.1%} filled"
+        ),
         f"CPU and memory: {used}",
     ]
     return "\n".join(lines)
