@@ -17,7 +17,7 @@ def manifest(tmp_path):
         tmp_path / "deployment.template.json",
         {"telemetry": {"batch": {"window": 1}}},
         {"up": "FROM /messages/* INTO $upstream"},
-        env={"VEHICLE": "demo"},
+        env={"VEHICLE": "the demo"},
     )
 
 
@@ -160,8 +160,8 @@ async def test_status_names_modules_and_places(hub):
 async def test_env_prints_what_the_module_has_to_be_started_with(hub):
     code, out, _ = await _hub("env", "telemetry")
     assert code == 0
-    assert "VEHICLE=demo\n" in out
-    assert "IOTEDGE_MODULEID=telemetry\n" in out
+    assert "export VEHICLE='the demo'\n" in out
+    assert "export IOTEDGE_MODULEID=telemetry\n" in out
     code, _, err = await _hub("env", "nobody")
     assert (code, "there are: telemetry" in err) == (1, True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -145,9 +146,9 @@ def fault(
 @click.argument("module")
 @click.pass_obj
 def env(state: Path | None, module: str) -> None:
-    """Print the environment in which a module's process has to be started, a line a variable."""
+    """Print the environment of a module's process, for the shell: eval "$(bordnetz hub env M)"."""
     for name, value in Control(state).env(module).items():
-        click.echo(f"{name}={value}")
+        click.echo(f"export {name}={shlex.quote(value)}")
 
 
 def _print(value: Any) -> None:
