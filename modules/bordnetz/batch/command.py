@@ -1,0 +1,95 @@
+"""The verb ``bordnetz cat``: batches as a person or a script reads them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import click
+
+from bordnetz.batch.errors import BatchError
+from bordnetz.batch.message import MAX_BYTES
+from bordnetz.batch.reader import Reader
+from bordnetz.batch.show import FORMATS, Format, Selection
+
+
+@click.command(name="cat")
+@click.argument(
+    "paths",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, allow_dash=True, path_type=Path),
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(sorted(FORMATS)),
+    default="summary",
+    show_default=True,
+    help="summary: a line a batch; table, csv, jsonl: a line a sample.",
+)
+@click.option(
+    "--signals",
+    "globs",
+    metavar="GLOB",
+    multiple=True,
+    help="Only signals whose qualified name matches, e.g. 'drive.*.Speed'; may be repeated.",
+)
+@click.option("--raw", is_flag=True, help="Raw values, without factor, offset and value table.")
+@click.pass_context
+def cat(
+    context: click.Context, paths: tuple[Path, ...], form: str, globs: tuple[str, ...], raw: bool
+) -> None:
+    """Show batches and dictionaries.
+
+    FILE is a message as it was sent, or a folder with one message in each *.bin file; "-" is
+    standard input.  The order does not matter: a batch is shown once its dictionary has come.
+
+    Under J1939 several devices may send the same message: the source address stands behind the
+    signal's name, as in truck.EEC1.EngineSpeed@00.
+    """
+    reader = Reader()
+    show: Format = FORMATS[form](sys.stdout, Selection(globs, raw=raw))
+    failed = False
+    for name, data in _messages(paths):
+        try:
+            batches = reader.read(data)
+        except BatchError as error:
+            click.echo(f"bordnetz: {name}: {error}", err=True)
+            failed = True
+            continue
+        for batch in batches:
+            show.write(batch)
+    if reader.waiting or reader.dropped:
+        names = ", ".join(digest.hex() for digest in reader.missing())
+        click.echo(
+            f"bordnetz: {reader.waiting + reader.dropped} batches are not shown, since no file "
+            f"has their dictionary ({names}); add the file that has it, or ask the vehicle for "
+            "it with the method 'dictionary'",
+            err=True,
+        )
+        failed = True
+    if failed:
+        context.exit(1)
+
+
+def _messages(paths: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
+    """Every message, with the name of where it is from; no more than one in memory."""
+    for path in paths:
+        if str(path) == "-":
+            yield "standard input", _head(sys.stdin.buffer)
+        elif path.is_dir():
+            for file in sorted(path.glob("*.bin")):
+                with file.open("rb") as stream:
+                    yield str(file), _head(stream)
+        else:
+            with path.open("rb") as stream:
+                yield str(path), _head(stream)
+
+
+def _head(stream: IO[bytes]) -> bytes:
+    """A whole message, or so much that it is clearly none."""
+    return stream.read(MAX_BYTES + 1)

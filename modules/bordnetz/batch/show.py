@@ -1,0 +1,194 @@
+"""Batches as text: one line a batch, or one a sample."""
+
+from __future__ import annotations
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from bordnetz.batch.message import Batch, Resolution
+from bordnetz.series import Group, Kind, Signal
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CHUNK = 4096
+"""Rows of a series turned into text at a time."""
+
+
+class Column(NamedTuple):
+    """One signal of one series: who it is, and where its values are."""
+
+    name: str
+    signal: Signal
+    series: int
+    row: int
+    value: int
+    rows: int
+
+
+class Selection:
+    """Which signals are shown, and in which form.
+
+    Args:
+        globs: Patterns of qualified names, with or without the source address; () for all.
+        raw: Raw values instead of physical ones and texts.
+    """
+
+    def __init__(self, globs: tuple[str, ...] = (), *, raw: bool = False) -> None:
+        self._globs = globs
+        self.raw = raw
+
+    def columns(self, batch: Batch) -> list[Column]:
+        """The selected signals of a batch."""
+        samples = batch.samples
+        columns = []
+        row = value = 0
+        for series, (index, width, count) in enumerate(
+            zip(samples.group.tolist(), samples.width.tolist(), samples.count.tolist(), strict=True)
+        ):
+            group = samples.groups[index]
+            source = source_address(group, int(samples.id[series]))
+            names = group.names()[:width]
+            for position, (name, signal) in enumerate(
+                zip(names, group.signals[:width], strict=True)
+            ):
+                if self._wanted(name, name + source):
+                    at = value + position * count
+                    columns.append(Column(name + source, signal, series, row, at, count))
+            row += count
+            value += count * width
+        return columns
+
+    def values(self, batch: Batch, column: Column, first: int, behind: int) -> list[Any]:
+        """Rows ``first`` to ``behind`` of a column, as Python numbers or texts."""
+        raw = batch.samples.values[column.value + first : column.value + behind]
+        signal = column.signal
+        bare: list[Any] = Signal(signal.name, kind=signal.kind).physical(raw).tolist()
+        if self.raw:
+            return bare
+        numbers: list[Any] = signal.physical(raw).tolist()
+        if signal.kind is Kind.INT and numbers and isinstance(numbers[0], float):
+            # 5012 x 0.01 is 50.12 to whoever reads it, not 50.120000000000005.
+            numbers = [float(f"{number:.15g}") for number in numbers]
+        if not signal.choices:
+            return numbers
+        texts = dict(signal.choices)
+        return [texts.get(key, number) for key, number in zip(bare, numbers, strict=True)]
+
+    def _wanted(self, *names: str) -> bool:
+        return not self._globs or any(
+            fnmatchcase(name, glob) for glob in self._globs for name in names
+        )
+
+
+def source_address(group: Group, id_: int) -> str:
+    """What tells apart who sent it: "@" and the J1939 source address, "" elsewhere."""
+    return f"@{id_ & 0xFF:02X}" if group.by_pgn else ""
+
+
+def iso(time: int, resolution: Resolution) -> str:
+    """A time in ns since the epoch as ISO 8601 in UTC; ns as a number beyond year 9999."""
+    digits = "milliseconds" if resolution is Resolution.MILLISECOND else "microseconds"
+    try:
+        moment = _EPOCH + timedelta(microseconds=time // 1000)
+    except OverflowError:
+        return f"{time} ns"
+    return moment.isoformat(timespec=digits).replace("+00:00", "Z")
+
+
+class Format(ABC):
+    """A way to write batches as text.
+
+    Args:
+        stream: Written to.
+        selection: What is shown.
+    """
+
+    def __init__(self, stream: IO[str], selection: Selection) -> None:
+        self._stream = stream
+        self._selection = selection
+
+    @abstractmethod
+    def write(self, batch: Batch) -> None:
+        """Write one batch."""
+
+    def _rows(self, batch: Batch) -> Iterator[tuple[str, Column, Any]]:
+        """Time, column and value of every selected sample, series after series."""
+        resolution = batch.header.stamp.resolution
+        for column in self._selection.columns(batch):
+            for first in range(0, column.rows, _CHUNK):
+                behind = min(first + _CHUNK, column.rows)
+                times = batch.samples.time[column.row + first : column.row + behind].tolist()
+                values = self._selection.values(batch, column, first, behind)
+                for time, value in zip(times, values, strict=True):
+                    yield iso(time, resolution), column, value
+
+
+class Summary(Format):
+    """One line a batch."""
+
+    def write(self, batch: Batch) -> None:
+        """Write whose batch it is, when it was, and how much is in it."""
+        header = batch.header
+        stamp = header.stamp
+        columns = self._selection.columns(batch)
+        seconds = (header.last - header.first) / 1e9
+        self._stream.write(
+            f"{header.outbox:016x}/{header.sequence}  {iso(header.first, stamp.resolution)}"
+            f" +{seconds:.3f} s  {stamp.campaign} v{stamp.campaign_version}"
+            f"  clock {stamp.clock.name.lower()}  boot {stamp.boot:016x}"
+            f"  dictionary {header.dictionary.hex()}"
+            f"  {len(columns)} signals  {sum(column.rows for column in columns)} samples\n"
+        )
+
+
+class Table(Format):
+    """Aligned columns."""
+
+    def write(self, batch: Batch) -> None:
+        """Write time, name, value and unit of each sample."""
+        for time, column, value in self._rows(batch):
+            unit = "" if self._selection.raw else column.signal.unit
+            text = f"{value:.10g}" if isinstance(value, float) else str(value)
+            self._stream.write(f"{time}  {column.name:<40} {text:>16} {unit}".rstrip() + "\n")
+
+
+class Csv(Format):
+    """RFC 4180, with a header."""
+
+    def __init__(self, stream: IO[str], selection: Selection) -> None:
+        super().__init__(stream, selection)
+        self._writer = csv.writer(stream, lineterminator="\n")
+        self._writer.writerow(("time", "signal", "value", "unit"))
+
+    def write(self, batch: Batch) -> None:
+        """Write time, name, value and unit of each sample."""
+        for time, column, value in self._rows(batch):
+            unit = "" if self._selection.raw else column.signal.unit
+            self._writer.writerow((time, column.name, value, unit))
+
+
+class JsonLines(Format):
+    """One JSON object a line; what JSON has no number for (NaN, infinities) is null."""
+
+    def write(self, batch: Batch) -> None:
+        """Write time, name, value and unit of each sample."""
+        for time, column, value in self._rows(batch):
+            finite = not isinstance(value, float) or np.isfinite(value)
+            line = {"time": time, "signal": column.name, "value": value if finite else None}
+            if column.signal.unit and not self._selection.raw:
+                line["unit"] = column.signal.unit
+            self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+FORMATS: dict[str, type[Format]] = {
+    "summary": Summary,
+    "table": Table,
+    "csv": Csv,
+    "jsonl": JsonLines,
+}
