@@ -48,7 +48,7 @@ class Chassis:
         rolled = _ROLL * np.diff(lateral, prepend=self._lateral) / Car.TICK
         pitched = -0.5 * _ROLL * np.diff(s.acceleration, prepend=self._longitudinal) / Car.TICK
         self._lateral, self._longitudinal = float(lateral[-1]), float(s.acceleration[-1])
-        shake = 0.02 + 0.006 * s.speed
+        shake = 0.015 + 0.003 * s.speed
         awake = s.terminal >= cabin.TERMINAL_ON
         quality = np.where(awake, 1.0, 0.0)
         return {

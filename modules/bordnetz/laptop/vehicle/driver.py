@@ -25,6 +25,8 @@ _JERK = 3.0
 """How fast the driver changes the acceleration, m/s3."""
 _PEDAL_RATE = 4.0
 """Strokes a second at which a foot moves a pedal."""
+_CROSSING_TIME = 0.15
+"""Seconds for the foot from one pedal to the other."""
 _CHARGE_BELOW = 0.70
 _CHARGE_TIME = 180.0
 """Seconds after which the driver comes back to a charging car."""
@@ -38,6 +40,8 @@ class Driver:
         self._rng = rng
         self._scenes = self._days()
         self._acceleration = 0.0
+        self._on_brake = False
+        self._crossing = 0.0
         self._drift = self._mood = 0.0
         self._wheel = self._wheel_speed = 0.0
 
@@ -225,8 +229,15 @@ class Driver:
         self._steer(car.road.curvature(chain.distance + 0.35 * speed + 1.0))
 
     def _feet(self, accelerator: float, brake: float) -> None:
-        chain = self._car.drivetrain
-        reach = _PEDAL_RATE * self._car.TICK
+        """Move the pedals towards these positions: one foot, so one pedal after the other."""
+        chain, dt = self._car.drivetrain, self._car.TICK
+        if (brake > 0) != self._on_brake:
+            if chain.brake == 0 and chain.accelerator == 0:
+                self._crossing += dt
+            if self._crossing >= _CROSSING_TIME:
+                self._on_brake, self._crossing = brake > 0, 0.0
+            accelerator = brake = 0.0
+        reach = _PEDAL_RATE * dt
         chain.accelerator += min(reach, max(-reach, accelerator - chain.accelerator))
         chain.brake += min(reach, max(-reach, brake - chain.brake))
 

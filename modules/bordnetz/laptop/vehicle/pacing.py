@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import Frames
@@ -116,7 +115,6 @@ def open_all(
                 stop.wait(0.1)
 
 
-@dataclass
 class Pace:
     """Sends bursts on time.
 
@@ -125,8 +123,10 @@ class Pace:
         waited: ns that the car stood still, as a receiver or this machine was slow.
     """
 
-    elapsed: int = 0
-    waited: int = 0
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Go by ``clock``: ns that never go back."""
+        self.elapsed = self.waited = 0
+        self._clock = clock
 
     def run(
         self,
@@ -137,13 +137,13 @@ class Pace:
     ) -> None:
         """Send until ``stop`` is set, or until ``seconds`` of the car's time are over."""
         end = None if seconds is None else round(seconds * 1e9)
-        start = time.monotonic_ns()
+        start = self._clock()
         for burst in bursts:
             if end is not None and burst.due >= end:
                 self._sleep(start + end, stop)
                 self.elapsed = end
                 return
-            late = time.monotonic_ns() - start - burst.due
+            late = self._clock() - start - burst.due
             if late < 0:
                 self._sleep(start + burst.due, stop)
             elif late > _LATEST_NS:
@@ -154,6 +154,5 @@ class Pace:
             self.elapsed = burst.due
             outlets[burst.bus].send(burst.frames)
 
-    @staticmethod
-    def _sleep(until: int, stop: threading.Event) -> None:
-        stop.wait(max(0, until - time.monotonic_ns()) / 1e9)
+    def _sleep(self, until: int, stop: threading.Event) -> None:
+        stop.wait(max(0, until - self._clock()) / 1e9)
