@@ -29,6 +29,9 @@ RATIO_BITS = 16
 _UNIFORM = 1.9
 """Bits by which a bell-shaped column costs more than the mean of log2(1 + 2 |residual|)."""
 
+_UNIFORM_BITS = 4
+"""Below so many bits that is not true, and evenly spread values are no worse off elsewhere."""
+
 
 class Predictor(IntEnum):
     """How a column is predicted; the numbers are the format's."""
@@ -186,9 +189,12 @@ def _levels(
     bits = excerpts.cost(excerpts.values[:, :, _SKIP:] - level[:, None, None])
     width = bit_lengths((high - low).view(np.uint64))
     middle = low + np.where(width > 0, np.int64(1) << np.maximum(width - 1, 0), 0)
-    evenly = width <= bits / excerpts.rows + _UNIFORM
+    flat = (width - _UNIFORM) * excerpts.rows
+    # Plain bits suit a range that makes use of them all.
+    spread = (high - low).view(np.uint64) >> np.maximum(width - 2, 0).astype(np.uint64)
+    evenly = (width >= _UNIFORM_BITS) & (spread == 3) & (flat <= bits)
     head[Predictor.LEVEL] = np.where(evenly, middle, level)
-    cost[Predictor.LEVEL] = np.where(evenly, np.minimum(bits, width * excerpts.rows), bits) + 3
+    cost[Predictor.LEVEL] = np.where(evenly, flat, bits) + 3
 
 
 def _lines(

@@ -23,6 +23,9 @@ CODINGS = SPARSE + POOLS
 _SAMPLE = 192
 """Residuals of a column by which its coding is chosen."""
 
+_PLAIN_BONUS = 0.1
+"""Bits by which a code must seem better than plain bits: the sample flatters it."""
+
 _BINS = 2 * codes.ESCAPE + 2
 
 
@@ -159,7 +162,7 @@ def _choose(folded: U64, count: I64, *, dense: bool = False) -> tuple[I64, I64]:
     cost[:, : 2 * codes.COUNT] = per_symbol @ _COST
     cost[:, : codes.COUNT] += shift[:, None]
     cost[:, codes.COUNT : 2 * codes.COUNT] += shift[:, None] + 1
-    cost[:, 2 * codes.COUNT] = width
+    cost[:, 2 * codes.COUNT] = width - _PLAIN_BONUS
     zeros = (sample == 0) & valid
     density = 1.0 - zeros.sum(axis=1) * weight
     cost[:, -1] = np.inf

@@ -1,0 +1,110 @@
+"""Writes the golden files of the schema version at hand: run once when a version is released.
+
+    python tests/batch/golden_write.py
+
+Each batch is a .bin file with the numbers that it holds beside it as .json.  Files that are there
+are never written again: they are what vehicles in the field have sent.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from batch_samples import DICTIONARY, GROUPS, START, column
+
+from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.message import (
+    MAJOR,
+    Clock,
+    Resolution,
+    Stamp,
+    encode_batch,
+    encode_dictionary,
+)
+from bordnetz.series import Group, Samples, Signal
+
+FOLDER = Path(__file__).parent / "golden" / f"v{MAJOR}"
+STYLES = ("smooth", "noise", "walk", "rare", "constant", "counter", "checksum", "wild", "ramp")
+
+
+def tempers() -> tuple[Samples, Dictionary]:
+    """A column of every temper, two that follow another, and one of cubic growth."""
+    rows = 160
+    columns = [column(rows, style, 7) for style in STYLES]
+    columns += [columns[0] * 3 // 2 + 5, -columns[0] + np.arange(rows) % 2]
+    columns.append(np.arange(rows, dtype=np.int64) ** 3)
+    signals = tuple(Signal(f"S{index}") for index in range(len(columns)))
+    groups = (Group("bench", "Tempers", 0x7FF, signals=signals),)
+    samples = Samples(
+        groups,
+        np.array([0], np.int32),
+        np.array([0x7FF], np.uint32),
+        np.array([len(columns)], np.int32),
+        np.array([rows]),
+        START + np.arange(rows) * 10_000_000,
+        np.arange(rows),
+        np.concatenate(columns),
+    )
+    return samples, Dictionary(groups, bytes(32), bytes(32))
+
+
+def truck() -> Samples:
+    """Two sources of one J1939 message, a frame cut short, a step back of the clock."""
+    return Samples(
+        GROUPS,
+        np.array([0, 2, 2, 3], np.int32),
+        np.array([0x100, GROUPS[2].id, GROUPS[2].id + 0x21, 0x102], np.uint32),
+        np.array([3, 2, 2, 1], np.int32),
+        np.array([4, 2, 2, 1]),
+        START + np.array([0, 1000, 2000, 3000, 500, -3_600_000_000_000, 700, 800, 10**9]),
+        np.array([0, 2, 4, 6, 1, 8, 3, 5, 7]),
+        np.concatenate(
+            (np.arange(12) ** 5, [-1, 2**63 - 1, -(2**63), 0, 5, 6, 7, 8], [0x3FF0 << 48])
+        ),
+    )
+
+
+def repeating() -> Samples:
+    """What zstandard makes smaller: the same eight values over and over."""
+    rows = 800
+    return Samples(
+        GROUPS,
+        np.array([1], np.int32),
+        np.array([0x101], np.uint32),
+        np.array([1], np.int32),
+        np.array([rows]),
+        START + np.arange(rows) * 10_000_000,
+        np.arange(rows),
+        np.tile(np.array([9, 200, 31, 4, 150, 77, 250, 13]), rows // 8),
+    )
+
+
+def main() -> None:
+    """Write what is not there yet."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    stamp = Stamp(0xFEDCBA9876543210, Clock.SYNCHRONISED)
+    micro = Stamp(1, Clock.UNSYNCHRONISED, Resolution.MICROSECOND, "cold start", 12)
+    samples, own = tempers()
+    messages = {
+        "0-dictionary": encode_dictionary(DICTIONARY, 1).finish(5, 1),
+        "1-tempers": encode_batch(samples, own, stamp, embed=True).finish(2**64 - 1, 300),
+        "2-truck": encode_batch(truck(), DICTIONARY, micro).finish(5, 2),
+        "3-repeating": encode_batch(repeating(), DICTIONARY, stamp).finish(5, 3),
+    }
+    contents = {"1-tempers": samples, "2-truck": truck(), "3-repeating": repeating()}
+    for name, message in messages.items():
+        file = FOLDER / f"{name}.bin"
+        if file.exists():
+            continue
+        file.write_bytes(message)
+        if name in contents:
+            held = contents[name]
+            text = {
+                field: getattr(held, field).tolist()
+                for field in ("group", "id", "width", "count", "time", "values")
+            }
+            file.with_suffix(".json").write_text(json.dumps(text) + "\n")
+
+
+if __name__ == "__main__":
+    main()
