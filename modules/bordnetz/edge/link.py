@@ -40,6 +40,8 @@ _ABANDONED = 3
 class LinkStuckError(BordnetzError):
     """The SDK's calls do not return any more; only a new process helps."""
 
+    exit_code = 75
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:

@@ -14,6 +14,8 @@ import re
 import sys
 import traceback
 from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
 from typing import TextIO
 
 _LEVELS = (
@@ -50,10 +52,8 @@ class EdgeFormatter(logging.Formatter):
         """The line, without its end."""
         level, name = next((n, s) for least, n, s in _LEVELS if record.levelno >= least)
         text = record.getMessage()
-        if record.exc_info and record.exc_info[2] is not None:
-            # Where it happened, but not what the error says: it may quote a value.
-            text += "\n" + "".join(traceback.format_tb(record.exc_info[2]))
-            text += record.exc_info[0].__name__ if record.exc_info[0] else ""
+        if record.exc_info and record.exc_info[0] is not None:
+            text += f": {_where(record.exc_info[0], record.exc_info[2])}"
         text = _SECRET.sub(r"\1***", text)
         if len(text) > _LONGEST:
             text = f"{text[:_LONGEST]}... ({len(text)} characters)"
@@ -61,6 +61,15 @@ class EdgeFormatter(logging.Formatter):
         when = datetime.fromtimestamp(record.created, UTC)
         stamp = f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d} +00:00"
         return f"<{level}> {stamp} [{name}] - {text}"
+
+
+def _where(kind: type[BaseException], trace: TracebackType | None) -> str:
+    """An error's kind and place, innermost first, but not its text: that may quote a value."""
+    frames = [
+        f"{Path(frame.f_code.co_filename).name}:{line} {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(trace)
+    ]
+    return f"{kind.__name__} at {' < '.join(reversed(frames))}" if frames else kind.__name__
 
 
 def start_logging(level: str = "info", stream: TextIO | None = None) -> None:
@@ -76,8 +85,8 @@ def start_logging(level: str = "info", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(_RUNTIME_LEVELS.get(level.lower(), logging.INFO))
-    # They write topics, which carry properties, and every step of every message.
-    for name in ("azure", "paho", "urllib3", "requests", "asyncio"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # Says again, in several lines, what the session logs itself.
-    logging.getLogger("azure.iot.device.common.handle_exceptions").setLevel(logging.CRITICAL)
+    # They write topics, which carry properties, and every step of every message; what goes wrong
+    # reaches the session, which logs it.
+    for name in ("azure", "paho", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -105,7 +105,7 @@ class MetricsServer:
         self._host = host
         self._port = port
         self._server: asyncio.Server | None = None
-        self._visitors = 0
+        self._visitors: set[asyncio.StreamWriter] = set()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -129,12 +129,14 @@ class MetricsServer:
     ) -> None:
         if self._server is not None:
             self._server.close()
+        for visitor in self._visitors:
+            visitor.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._visitors += 1
+        self._visitors.add(writer)
         try:
             # Who is slow, chatty or one of too many is cut off: this is an open door.
-            if self._visitors <= _VISITORS:
+            if len(self._visitors) <= _VISITORS:
                 async with asyncio.timeout(_PATIENCE):
                     head = await reader.readuntil(b"\r\n\r\n")
                     writer.write(self._answer(head))
@@ -142,7 +144,7 @@ class MetricsServer:
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
             pass
         finally:
-            self._visitors -= 1
+            self._visitors.discard(writer)
             with suppress(OSError):
                 writer.close()
 

@@ -59,6 +59,8 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 class OutboxError(BordnetzError):
     """The outbox cannot write or read; it is as before, and trying again later is right."""
 
+    exit_code = 74
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -1,0 +1,60 @@
+import pytest
+
+from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
+from bordnetz.edge.environment import Environment, EnvironmentVariableError
+from bordnetz.edge.link import Backoff
+
+
+def test_the_boot_id_is_half_of_the_kernels(tmp_path):
+    file = tmp_path / "boot_id"
+    file.write_text("3e5f9a1c-77aa-4b0e-9d52-0123456789ab\n")
+    assert boot_id(file) == 0x3E5F9A1C77AA4B0E
+    assert boot_id() == boot_id()
+
+
+def test_without_a_boot_id_there_is_one_for_this_process(tmp_path):
+    assert boot_id(tmp_path / "nothing") == boot_id(tmp_path / "nothing")
+    assert 0 <= boot_id(tmp_path / "nothing") < 2**64
+
+
+def test_the_kernel_tells_what_the_clock_is_worth():
+    assert clock_quality() in ClockQuality
+
+
+def test_the_environment_says_where_things_are(tmp_path):
+    environment = Environment.read(
+        {
+            "BORDNETZ_STATE": str(tmp_path / "a" / "b"),
+            "BORDNETZ_OUTBOX_BYTES": "5000000",
+            "BORDNETZ_METRICS_ADDRESS": "[::1]:0",
+            "RuntimeLogLevel": "debug",
+        }
+    )
+    assert environment == Environment(tmp_path / "a" / "b", 5_000_000, "::1", 0, "debug")
+    assert environment.state.is_dir()
+
+
+def test_metrics_stay_in_the_vehicle_unless_told_otherwise(tmp_path):
+    assert Environment.read({"BORDNETZ_STATE": str(tmp_path)}).metrics_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BORDNETZ_OUTBOX_BYTES", "1e9"),
+        ("BORDNETZ_OUTBOX_BYTES", "10"),
+        ("BORDNETZ_METRICS_ADDRESS", "9601"),
+        ("BORDNETZ_METRICS_ADDRESS", "127.0.0.1:99999"),
+        ("BORDNETZ_METRICS_ADDRESS", "127.0.0.1:"),
+        ("BORDNETZ_STATE", "/proc/nowhere"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(tmp_path, name, value):
+    variables = {"BORDNETZ_STATE": str(tmp_path), name: value}
+    with pytest.raises(EnvironmentVariableError, match=name):
+        Environment.read(variables)
+
+
+def test_a_fleet_does_not_come_back_in_one_instant():
+    assert [Backoff(1, 60, lambda: 0.5)(n) for n in (1, 2, 3, 7, 99)] == [0.5, 1, 2, 30, 30]
+    assert Backoff(1, 60, lambda: 0.0)(9) == 0
