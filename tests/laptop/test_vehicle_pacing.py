@@ -119,7 +119,7 @@ def test_a_stop_ends_it():
 
 def test_a_slow_receiver_is_waited_for_and_loses_nothing(tmp_path):
     receiver = listen(tmp_path / "s")
-    outlet = Outlet(bus(tmp_path / "s"))
+    outlet = Outlet(bus(tmp_path / "s"), print)
     sending = threading.Thread(target=outlet.send, args=(frames(3000),))
     sending.start()
     assert ids(receiver, 3000) == list(range(3000))
@@ -130,8 +130,8 @@ def test_a_slow_receiver_is_waited_for_and_loses_nothing(tmp_path):
 
 
 def test_frames_without_a_receiver_are_counted_and_a_new_one_is_found(tmp_path):
-    clock = Clock()
-    outlet = Outlet(bus(tmp_path / "s"), clock)
+    clock, said = Clock(), []
+    outlet = Outlet(bus(tmp_path / "s"), said.append, clock)
     receiver = listen(tmp_path / "s")
     outlet.send(frames(4))
     assert ids(receiver, 4) == [0, 1, 2, 3]
@@ -145,13 +145,16 @@ def test_frames_without_a_receiver_are_counted_and_a_new_one_is_found(tmp_path):
     outlet.send(frames(2, first=20))
     assert ids(receiver, 2) == [20, 21]
     assert (outlet.sent, outlet.unheard) == (6, 11)
+    assert len(said) == 2
+    assert "its frames go unheard until it is back" in said[0]
+    assert said[1] == "bus 'a': heard again"
     outlet.close()
     receiver.close()
 
 
 def test_closing_ends_a_send_that_waits(tmp_path):
     receiver = listen(tmp_path / "s")
-    outlet = Outlet(bus(tmp_path / "s"))
+    outlet = Outlet(bus(tmp_path / "s"), print)
     outlet.open()
     sending = threading.Thread(target=outlet.send, args=(frames(1000),))
     sending.start()
@@ -170,8 +173,8 @@ def test_receivers_are_waited_for(tmp_path):
         said.append(text)
         receivers.append(listen(tmp_path / "s"))
 
-    outlet = Outlet(bus(tmp_path / "s"))
-    open_all([outlet], threading.Event(), say)
+    outlet = Outlet(bus(tmp_path / "s"), say)
+    open_all([outlet], threading.Event())
     assert len(said) == 1
     assert str(tmp_path / "s") in said[0]
     assert "waiting up to 30 s" in said[0]
@@ -181,9 +184,9 @@ def test_receivers_are_waited_for(tmp_path):
 
 def test_a_receiver_that_never_comes_is_an_error(tmp_path):
     with pytest.raises(BusError, match="start the receiver first"):
-        open_all([Outlet(bus(tmp_path / "s"))], threading.Event(), print, patience=0.0)
+        open_all([Outlet(bus(tmp_path / "s"), print)], threading.Event(), patience=0.0)
 
 
 def test_interfaces_of_python_can_are_refused():
     with pytest.raises(BusError, match="'socketcan' or 'unix', not 'virtual'"):
-        Outlet(bus("x", "virtual"))
+        Outlet(bus("x", "virtual"), print)

@@ -127,8 +127,10 @@ def test_a_receiver_may_be_killed_and_come_back(vehicle, tmp_path):
     report = json.loads(output.splitlines()[-1])
     for listener in listeners.values():
         listener.close()
-    # What the killed receiver had in its queue is lost as it would be in a vehicle.
-    assert report["buses"]["body"]["sent"] >= first + len(listeners["body"].got)
+    # The burst in which the receiver went counts as undelivered, whatever part it still took; what
+    # it had in its queue is lost as it would be in a vehicle.
+    most_a_burst = 5
+    assert report["buses"]["body"]["sent"] >= first + len(listeners["body"].got) - most_a_burst
     assert report["buses"]["body"]["undelivered"] > 0
     assert report["buses"]["chassis"]["sent"] == len(listeners["chassis"].got)
     assert report["buses"]["chassis"]["undelivered"] == 0

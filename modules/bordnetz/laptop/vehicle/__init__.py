@@ -1,6 +1,8 @@
 """The simulated vehicle: an electric car that drives, stops, parks and charges without end.
 
-`car.Car` computes the state (`road`, `driver`, `cabin`, `drivetrain`, `battery`, `thermal`),
-`signals` makes the signals of the demo networks of it, `packing` frames of the signals with
-counters and checksums (`network`, `protection`), and `pacing` sends them when they are due.
+`car.Car` computes the state from `road`, `driver`, `cabin`, `drivetrain`, `battery` and
+`thermal`; `signals` makes of it what the control units say on the `powertrain`, `chassis` and
+`body` bus, with sensors' `noise`; `packing` makes frames as the DBC files tell (`network`), with
+counters and checksums (`protection`); `traffic` puts them in order, and `pacing` sends them when
+they are due.
 """

@@ -44,7 +44,7 @@ def simulate(file: Path, seed: int, seconds: float | None, load: int) -> None:
     At the end one line of JSON tells what was sent.
     """
     vehicle = Vehicle.load(file)
-    outlets = [Outlet(bus) for bus in vehicle.buses]
+    outlets = [Outlet(bus, _say) for bus in vehicle.buses]
     traffic = Traffic(vehicle, seed, load)
     stop = threading.Event()
 
@@ -60,7 +60,7 @@ def simulate(file: Path, seed: int, seconds: float | None, load: int) -> None:
     signal.signal(signal.SIGINT, finish)
     pace = Pace()
     try:
-        open_all(outlets, stop, lambda text: click.echo(text, err=True))
+        open_all(outlets, stop)
         pace.run(traffic.bursts(time.time_ns()), outlets, stop, seconds)
     finally:
         _close(outlets)
@@ -73,6 +73,10 @@ def simulate(file: Path, seed: int, seconds: float | None, load: int) -> None:
         "buses": buses,
     }
     click.echo(json.dumps(report))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _close(outlets: Sequence[Outlet]) -> None:

@@ -29,14 +29,20 @@ class Outlet:
     Attributes:
         name: Of the bus.
         sent: Frames handed to a receiver.
-        unheard: Frames for which there was none.
+        unheard: Frames for which there was none, and the whole burst in which one went.
     """
 
-    def __init__(self, bus: Bus, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        say: Callable[[str], None],
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         """Prepare; nothing is opened yet.
 
         Args:
             bus: With interface ``socketcan`` or ``unix``.
+            say: Takes a line for the operator when a receiver is missing or comes back.
             clock: ns that never go back.
 
         Raises:
@@ -51,10 +57,11 @@ class Outlet:
         self.sent = self.unheard = 0
         self._channel = str(bus.channel)
         self._open = FrameSender.to_unix if bus.interface == "unix" else FrameSender.to_can
+        self._say = say
         self._clock = clock
         self._sender: FrameSender | None = None
         self._retry = 0
-        self._closed = False
+        self._missing = self._closed = False
 
     def open(self) -> None:
         """Connect, unless that has been done.
@@ -70,16 +77,25 @@ class Outlet:
         try:
             if self._sender is None and not self._closed and self._clock() >= self._retry:
                 self.open()
+                self.tell("heard again")
+                self._missing = False
             if self._sender is not None:
                 self._sender.send(frames)
                 self.sent += len(frames)
                 return
-        except BusError:
+        except BusError as error:
             self._retry = self._clock() + _RETRY_NS
+            if not self._missing and not self._closed:
+                self.tell(f"{error}; its frames go unheard until it is back")
+                self._missing = True
             if self._sender is not None:
                 self._sender.close()
                 self._sender = None
         self.unheard += len(frames)
+
+    def tell(self, text: str) -> None:
+        """Say something about this bus to the operator."""
+        self._say(f"bus '{self.name}': {text}")
 
     def close(self) -> None:
         """Close; a `send` that waits in another thread ends."""
@@ -88,12 +104,7 @@ class Outlet:
             self._sender.close()
 
 
-def open_all(
-    outlets: Sequence[Outlet],
-    stop: threading.Event,
-    say: Callable[[str], None],
-    patience: float = PATIENCE,
-) -> None:
+def open_all(outlets: Sequence[Outlet], stop: threading.Event, patience: float = PATIENCE) -> None:
     """Connect to all receivers, waiting for those that do not listen yet.
 
     Raises:
@@ -110,7 +121,7 @@ def open_all(
                 if time.monotonic() >= end:
                     raise
                 if not told:
-                    say(f"bus '{outlet.name}': {error}; waiting up to {patience:g} s")
+                    outlet.tell(f"{error}; waiting up to {patience:g} s")
                     told = True
                 stop.wait(0.1)
 
