@@ -39,7 +39,7 @@ def test_a_writer_continues_behind_a_line_torn_by_a_crash(tmp_path):
     _write(tmp_path, b"one", b"two").close()
     index = tmp_path / "index.jsonl"
     index.write_bytes(index.read_bytes()[:-7])
-    (tmp_path / "unfinished").write_bytes(b"torn")
+    (tmp_path / "00000002.bin").write_bytes(b"a body that is longer than the next")
     assert [a.n for a in Upstream(tmp_path).messages()] == [1]
     _write(tmp_path, b"again").close()
     upstream = Upstream(tmp_path)

@@ -1,8 +1,8 @@
 """What reached ``$upstream``: a folder with one file a message and an index that grows by lines.
 
 ``NNNNNNNN.bin`` is a message's body, a line of ``index.jsonl`` everything else.  The body is
-complete under its name before its line is written, and a line is written at once: whoever follows
-the index finds what it names, even if the hub was killed in between.
+complete before its line is written, and a line is written at once: whoever follows the index finds
+what it names, even if the hub was killed in between.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bordnetz.errors import BordnetzError
@@ -58,6 +58,9 @@ class Arrival:
     blocks: int
 
 
+_FIELDS = tuple(field.name for field in fields(Arrival))
+
+
 class UpstreamWriter:
     """Appends to a folder; only one hub may do so at a time."""
 
@@ -92,10 +95,9 @@ class UpstreamWriter:
             metered=metered,
             blocks=max(1, -(-metered // BLOCK)),
         )
-        unfinished = self._folder / "unfinished"
-        unfinished.write_bytes(message.body)
-        unfinished.replace(self._folder / _body_name(number))
-        line = json.dumps(asdict(arrival)).encode() + b"\n"
+        # Without a line the file does not count: after a crash the next message overwrites it.
+        (self._folder / _body_name(number)).write_bytes(message.body)
+        line = json.dumps({name: getattr(arrival, name) for name in _FIELDS}).encode() + b"\n"
         if self._index.write(line) != len(line):
             self._cut_torn_line()
             raise OSError("the index of $upstream could not be written whole; is the disk full?")
