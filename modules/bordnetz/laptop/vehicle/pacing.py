@@ -77,7 +77,8 @@ class Outlet:
         try:
             if self._sender is None and not self._closed and self._clock() >= self._retry:
                 self.open()
-                self.tell("heard again")
+                if self._missing:
+                    self.tell("heard again")
                 self._missing = False
             if self._sender is not None:
                 self._sender.send(frames)
