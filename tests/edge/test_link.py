@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from hub_fixtures import template
 
-from bordnetz.edge.link import Backoff, HubLink, LinkError, NotConnectedError, Timing
+from bordnetz.edge.link import (
+    Backoff,
+    HubLink,
+    LinkError,
+    LinkStuckError,
+    NotConnectedError,
+    Timing,
+)
 from bordnetz.edge.message import Message, MessageTooLargeError
 from bordnetz.edge.metrics import Metrics
 from bordnetz.edge.outbox import Outbox
@@ -228,6 +235,18 @@ async def test_a_message_never_acknowledged_ends_the_session(hub, ears):
         await soon(link.down())
         await soon(link.up())
         await soon(link.send(batch()))
+
+
+async def test_a_client_that_never_comes_back_from_closing_is_given_up_with_the_process(hub, ears):
+    async with HubLink(ears, Timing(close=0), SOON) as link:
+        failed = asyncio.create_task(link.failed())
+        for _ in range(3):
+            await soon(link.up())
+            assert not failed.done()
+            await on(hub, "fault", "drop-link")
+            await soon(link.down())
+        with pytest.raises(LinkStuckError, match="3 clients"):
+            await soon(failed)
 
 
 async def test_a_silent_hub_is_noticed(hub, ears):

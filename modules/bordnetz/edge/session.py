@@ -2,9 +2,9 @@
 
 The SDK can reconnect by itself, but then it does not subscribe again where the hub has lost the
 session, gives up for good after one refused login, can lose the twin's changes for ever, and
-keeps copies of what it could not deliver (docs: reliability).  So a client here lives for exactly
-one connection: whatever goes wrong ends the session, and the link opens another one, with a new
-client, a fresh token, fresh subscriptions and a twin just read.
+keeps copies of what it could not deliver.  So a client here lives for exactly one connection:
+whatever goes wrong ends the session, and the link opens another one, with a new client, a fresh
+token, fresh subscriptions and a twin just read.
 
 Every call has a time limit.  A call that exceeded it has an unknown outcome, and the session is
 over.  The SDK's handlers run on its own threads and do nothing but hand over to our loop.
@@ -174,7 +174,7 @@ class Session:
         self._end("closed")
         for task in self._served:
             task.cancel()
-        # Handlers are removed first: the SDK waits for those that still run.
+        # On a thread with a loop of its own: the SDK blocks there until its handlers have ended.
         closing = in_thread(lambda: asyncio.run(self._client.shutdown()))
         done, _ = await asyncio.wait({closing}, timeout=self._timing.close)
         closing.add_done_callback(_look_at)
