@@ -25,6 +25,14 @@ def pack(values: U64, widths: I64) -> bytes:
     """
     if not len(values):
         return b""
+    widest = int(widths.max())
+    while len(values) > 1 and widest <= 32:
+        # Neighbours that fit one word become one field: the work below is for each field.
+        if len(values) % 2:
+            values, widths = np.append(values, np.uint64(0)), np.append(widths, 0)
+        values = values[::2] | values[1::2] << widths[::2].astype(np.uint64)
+        widths = widths[::2] + widths[1::2]
+        widest *= 2
     ends = np.cumsum(widths)
     bits = int(ends[-1])
     starts = ends - widths

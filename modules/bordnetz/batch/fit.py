@@ -91,7 +91,7 @@ def fit(values: I64, rows: I64) -> Model:
     starts = np.cumsum(rows) - rows
     excerpts = _Excerpts(values, starts, rows)
     low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-    sums = np.concatenate((np.zeros(1), np.cumsum(values.astype(np.float64))))
+    sums = _sums(values)
     mean = (sums[starts + rows] - sums[starts]) / rows
 
     cost = np.empty((COUNT, len(rows)))
@@ -116,6 +116,43 @@ def fit(values: I64, rows: I64) -> Model:
         best[chained] = np.argmin(cost[:, chained], axis=0)
     lag[best != Predictor.SISTER] = 0
     return Model(best, head[best, column], factor[best, column], lag)
+
+
+def refit(values: I64, rows: I64, before: Model) -> Model | None:
+    """Take over the predictors of columns that were much the same, with heads of their own.
+
+    Args:
+        values: As for `fit`.
+        rows: As for `fit`.
+        before: Of as many columns, in the same order.
+
+    Returns:
+        None where a sister or a counter is none any more.
+    """
+    predictor, lag = before.predictor, before.lag
+    starts = np.cumsum(rows) - rows
+    sister, counter = predictor == Predictor.SISTER, predictor == Predictor.COUNTER
+    column = np.arange(len(rows))
+    if (rows[sister] != rows[(column - lag)[sister]]).any():
+        return None
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    if ((low < 0) | (high >= before.factor))[counter].any():
+        return None
+    sums = _sums(values)
+    mean = (sums[starts + rows] - sums[starts]) / rows
+    begin, slope = _line(sums, mean, rows)
+    ratio = before.factor / 2.0**RATIO_BITS
+    _, middle, spread = _middle(low, high)
+    by_predictor = [
+        (predictor < Predictor.LEVEL, values[starts]),
+        (predictor == Predictor.LINE, begin),
+        (sister, _whole(mean - ratio * mean[column - lag])),
+        (spread, middle),
+    ]
+    heads = [heads for _, heads in by_predictor]
+    head = np.select([chosen for chosen, _ in by_predictor], heads, _whole(mean))
+    factor = np.where(predictor == Predictor.LINE, slope, before.factor)
+    return Model(predictor, head, factor, lag)
 
 
 class _Excerpts:
@@ -187,12 +224,10 @@ def _levels(
     """Costs of a level: the mean, or the middle where the values are spread evenly."""
     level = _whole(mean)
     bits = excerpts.cost(excerpts.values[:, :, _SKIP:] - level[:, None, None])
-    width = bit_lengths((high - low).view(np.uint64))
-    middle = low + np.where(width > 0, np.int64(1) << np.maximum(width - 1, 0), 0)
+    width, middle, spread = _middle(low, high)
     flat = (width - _UNIFORM) * excerpts.rows
     # Plain bits suit a range that makes use of them all.
-    spread = (high - low).view(np.uint64) >> np.maximum(width - 2, 0).astype(np.uint64)
-    evenly = (width >= _UNIFORM_BITS) & (spread == 3) & (flat <= bits)
+    evenly = spread & (flat <= bits)
     head[Predictor.LEVEL] = np.where(evenly, middle, level)
     cost[Predictor.LEVEL] = np.where(evenly, flat, bits) + 3
 
@@ -205,21 +240,26 @@ def _lines(
     head: I64,
     factor: I64,
 ) -> None:
-    """Costs of lines through the means of each column's first and last third."""
-    rows = excerpts.rows
+    """Costs of lines."""
+    begin, slope = _line(sums, mean, excerpts.rows)
+    row = excerpts.row[:, :, _SKIP:]
+    shift = slope_shift(excerpts.rows)[:, None, None]
+    line = begin[:, None, None] + ((row * slope[:, None, None]) >> shift)
+    cost[Predictor.LINE] = excerpts.cost(excerpts.values[:, :, _SKIP:] - line)
+    cost[Predictor.LINE] += bit_lengths(np.abs(slope).view(np.uint64)) + 4
+    head[Predictor.LINE], factor[Predictor.LINE] = begin, slope
+
+
+def _line(sums: NDArray[np.float64], mean: NDArray[np.float64], rows: I64) -> tuple[I64, I64]:
+    """Head and slope of lines through the means of each column's first and last third."""
     ends = np.cumsum(rows)
     starts = ends - rows
     third = np.maximum(rows // 3, 1)
     early = (sums[starts + third] - sums[starts]) / third
     late = (sums[ends] - sums[ends - third]) / third
-    shift = slope_shift(rows)
-    slope = _whole((late - early) / np.maximum(rows - third, 1) * np.exp2(shift))
-    begin = _whole(mean - slope / np.exp2(shift) * (rows - 1) / 2)
-    row = excerpts.row[:, :, _SKIP:]
-    line = begin[:, None, None] + ((row * slope[:, None, None]) >> shift[:, None, None])
-    cost[Predictor.LINE] = excerpts.cost(excerpts.values[:, :, _SKIP:] - line)
-    cost[Predictor.LINE] += bit_lengths(np.abs(slope).view(np.uint64)) + 4
-    head[Predictor.LINE], factor[Predictor.LINE] = begin, slope
+    scale = np.exp2(slope_shift(rows))
+    slope = _whole((late - early) / np.maximum(rows - third, 1) * scale)
+    return _whole(mean - slope / scale * (rows - 1) / 2), slope
 
 
 def _sisters(excerpts: _Excerpts, cost: NDArray[np.float64], head: I64, factor: I64) -> I64:
@@ -263,6 +303,22 @@ def _columns_before(padded: NDArray[Any]) -> NDArray[Any]:
     """For each column the `MAX_LAG` before it, the nearest first, as a last axis of a view."""
     view: NDArray[Any] = np.lib.stride_tricks.sliding_window_view(padded[:-1], MAX_LAG, axis=0)
     return view[..., ::-1]
+
+
+def _middle(low: I64, high: I64) -> tuple[I64, I64, NDArray[np.bool_]]:
+    """Bits of each range, its middle, and whether it makes use of all of these bits."""
+    extent = (high - low).view(np.uint64)
+    width = bit_lengths(extent)
+    middle = low + np.where(width > 0, np.int64(1) << np.maximum(width - 1, 0), 0)
+    top = extent >> np.maximum(width - 2, 0).astype(np.uint64)
+    return width, middle, (width >= _UNIFORM_BITS) & (top == 3)
+
+
+def _sums(values: I64) -> NDArray[np.float64]:
+    """Sums of all values before each, and of all."""
+    sums = np.zeros(len(values) + 1)
+    np.cumsum(values, dtype=np.float64, out=sums[1:])
+    return sums
 
 
 def _whole(numbers: NDArray[np.float64]) -> I64:

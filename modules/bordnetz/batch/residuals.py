@@ -41,10 +41,11 @@ def encode_residuals(sink: Sink, folded: U64, count: I64) -> None:
     sink.small(coding)
     pooled_values: list[U64] = []
     pooled_counts: list[int] = []
-    owner = np.repeat(coding, count)
+    starts = np.cumsum(count) - count
     for pool in range(POOLS):
-        if (coding == SPARSE + pool).any():
-            laid = folded[owner == SPARSE + pool]
+        members = coding == SPARSE + pool
+        if members.any():
+            laid = folded[places(starts[members], count[members])]
             at = np.flatnonzero(laid)
             gaps = at.copy()
             gaps[1:] -= at[:-1] + 1
