@@ -232,6 +232,15 @@ def test_cells_and_modules_add_up_to_the_pack(drive):
     assert np.median(np.abs(added - measured)) < 0.1
 
 
+def test_the_range_is_what_the_energy_and_the_consumption_allow(drive):
+    times, energy = drive.decode("VCU_Energy_01")
+    state_times, state = drive.decode("BMS_State_01")
+    left = at(state_times, state["BatteryEnergy"], times)
+    expected = 100 * left / np.clip(energy["Consumption"], 10, 40)
+    assert np.all(np.abs(energy["Range"] / expected - 0.95) < 0.03)
+    assert energy["Range"].min() > 80
+
+
 def test_pedals_torque_and_brakes_agree(drive):
     times, pedals = drive.decode("VCU_Drive_01")
     motor_times, motor = drive.decode("INV_Torque_01")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bordnetz.laptop.vehicle import battery, cabin
 from bordnetz.laptop.vehicle.car import Car, Column, Columns, State
 from bordnetz.laptop.vehicle.noise import Noise
+from bordnetz.laptop.vehicle.powertrain import remaining_range
 from bordnetz.laptop.vehicle.thermal import CABIN_SET
 
 HOME = (51.05, 10.35)
@@ -191,7 +192,7 @@ class Body:
         return {
             "DisplayedSpeed": np.where(s.speed > 0.3, 3.6 * s.speed * 1.02 + 1.0, 0.0),
             "DisplayedSpeedUnit": 0.0,
-            "DisplayedRange": np.floor(710.0 * s.soc / np.clip(s.consumption, 10.0, 40.0) * 0.95),
+            "DisplayedRange": np.floor(remaining_range(s)),
             "DisplayBrightness": np.where(s.terminal > 0, 30.0 + 70.0 * self._daylight(s), 0.0),
             "Odometer": s.distance / 1000.0,
             "TripDistance": kilometres,

@@ -24,6 +24,8 @@ _TEETH = 96
 _TICKS_MODULUS = 4096
 _ROLL = 0.0065
 """Radians that the body rolls for 1 m/s2; it pitches half of that."""
+_LEAN_TICKS = 30
+"""Over how many ticks the body follows."""
 
 
 class Chassis:
@@ -34,7 +36,7 @@ class Chassis:
         self._noise = noise
         self._pressure = 2.65 + noise.spread(0.03, 4)
         self._turns = np.zeros(4)
-        self._lateral = self._longitudinal = 0.0
+        self._felt = np.zeros((2, _LEAN_TICKS))
 
     def columns(self, s: State) -> Columns:
         """Physical values by signal name, shape (ticks,), or one value for all ticks."""
@@ -44,10 +46,12 @@ class Chassis:
         noise, moving = self._noise, s.speed > 0
         yaw = s.speed * s.curvature
         lateral = s.speed * yaw
-        # The body leans with the accelerations; the sensors see how fast.
-        rolled = _ROLL * np.diff(lateral, prepend=self._lateral) / Car.TICK
-        pitched = -0.5 * _ROLL * np.diff(s.acceleration, prepend=self._longitudinal) / Car.TICK
-        self._lateral, self._longitudinal = float(lateral[-1]), float(s.acceleration[-1])
+        # The body leans with the mean of the last accelerations; the sensors see how fast.
+        felt = np.concatenate([self._felt, [lateral, s.acceleration]], axis=1)
+        self._felt = felt[:, -_LEAN_TICKS:]
+        rolled, pitched = (felt[:, _LEAN_TICKS:] - felt[:, :-_LEAN_TICKS]) / (
+            _LEAN_TICKS * Car.TICK
+        )
         shake = 0.015 + 0.003 * s.speed
         awake = s.terminal >= cabin.TERMINAL_ON
         quality = np.where(awake, 1.0, 0.0)
@@ -60,8 +64,8 @@ class Chassis:
             "YawRate": np.degrees(yaw) + noise(0.02),
             "LateralAcceleration": lateral + noise(0.5) * shake,
             "ImuTemperature": 0.5 * (s.ambient + s.cabin_temperature) + 6.0,
-            "RollRate": np.clip(np.degrees(rolled), -20.0, 20.0) + noise(1.5) * shake,
-            "PitchRate": np.clip(np.degrees(pitched), -20.0, 20.0) + noise(1.2) * shake,
+            "RollRate": np.degrees(_ROLL * rolled) + noise(1.5) * shake,
+            "PitchRate": np.degrees(-0.5 * _ROLL * pitched) + noise(1.2) * shake,
             "VerticalAcceleration": noise(2.0) * shake,
             "DistanceTravelled": s.distance,
             "NmNodeChassis": 0x42,

@@ -25,6 +25,8 @@ _JERK = 3.0
 """How fast the driver changes the acceleration, m/s3."""
 _PEDAL_RATE = 4.0
 """Strokes a second at which a foot moves a pedal."""
+_LAST_BRAKE = 0.09
+"""Brake pedal for the last decimetres before a stop, enough for the steepest slope."""
 _CROSSING_TIME = 0.15
 """Seconds for the foot from one pedal to the other."""
 _CHARGE_BELOW = 0.70
@@ -117,11 +119,12 @@ class Driver:
             yield
 
     def _press(self, brake: float, seconds: float) -> Iterator[None]:
-        """Press the brake to ``brake`` and keep it there."""
-        self._car.cabin.stalk *= self._car.drivetrain.speed < 0.15
+        """Brake gently until the car stands, then hold it for ``seconds`` with ``brake``."""
+        while self._car.drivetrain.speed > 0:
+            self._feet(0.0, _LAST_BRAKE)
+            yield
         for _ in range(round(seconds / self._car.TICK)):
             self._feet(0.0, brake)
-            self._steer(0.0)
             yield
 
     def _park(self) -> Iterator[None]:

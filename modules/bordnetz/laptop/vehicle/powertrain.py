@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from bordnetz.laptop.vehicle import battery, cabin
 from bordnetz.laptop.vehicle.battery import CAPACITY, CELLS, Charger
-from bordnetz.laptop.vehicle.car import Columns, State
+from bordnetz.laptop.vehicle.car import Column, Columns, State
 from bordnetz.laptop.vehicle.drivetrain import POWER_MAX, RADIUS, RATIO
 from bordnetz.laptop.vehicle.noise import Noise
 
 _MODULES = 12
 _KWH = 3.6e6
+_CAPACITY_KWH = CAPACITY * CELLS * 3.70 / 1000.0
 _RPM = 60.0 / (2.0 * math.pi)
 _TORQUE_CONSTANT = 0.62
 """Nm of the machine for one ampere of a phase."""
@@ -24,6 +25,12 @@ _GROUPS = 24
 """Groups of four cells, one in each frame."""
 _GROUP_TICKS = 2
 """Ticks between two groups."""
+
+
+def remaining_range(s: State) -> Column:
+    """Kilometres until the battery is empty, at the consumption of the last ones."""
+    kilometres: Column = 95.0 * s.soc * _CAPACITY_KWH / np.clip(s.consumption, 10.0, 40.0)
+    return kilometres
 
 
 class Powertrain:
@@ -95,7 +102,7 @@ class Powertrain:
             "RoadAcceleration": s.acceleration + noise(0.015) * moving,
             "DrivingDirection": moving,
             "Consumption": np.clip(s.consumption, 0.0, 100.0),
-            "Range": 710.0 * s.soc / np.clip(s.consumption, 10.0, 40.0) * 0.95,
+            "Range": remaining_range(s),
             "AuxiliaryPower": closed * (s.converter_power + s.compressor + s.heater) / 1000.0,
             "TripEnergyUsed": s.trip_used / _KWH,
             "TripEnergyRecuperated": s.trip_recuperated / _KWH,
@@ -112,7 +119,7 @@ class Powertrain:
         current = s.pack_current + noise(0.06) * closed
         voltage = s.pack_voltage + noise(0.04)
         charging = s.charge_state != battery.IDLE
-        energy = s.soc * CAPACITY * CELLS * 3.70 / 1000.0
+        energy = s.soc * _CAPACITY_KWH
         return {
             "PackVoltage": voltage,
             "PackCurrent": current,
