@@ -1,5 +1,6 @@
 """What is read is what was written, whatever the samples are."""
 
+import batch_plain_reader
 import numpy as np
 import pytest
 from batch_samples import DICTIONARY, GROUPS, START, columns, floored, samples, series
@@ -47,6 +48,17 @@ def test_columns_of_every_temper_come_back(data: st.DataObject) -> None:
     values = np.concatenate(flat) if flat else np.empty(0, np.int64)
     counts = np.array(rows, np.int64)
     assert decode(encode(values, counts), counts).tolist() == values.tolist()
+
+
+@given(st.data())
+def test_a_reader_written_from_the_page_reads_the_same(data: st.DataObject) -> None:
+    rows = data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=10))
+    flat = [data.draw(columns(n)) for n in rows]
+    if data.draw(st.booleans()):
+        flat.append(flat[-1] * 3 // 2 + 7)
+        rows.append(rows[-1])
+    values = np.concatenate(flat)
+    assert batch_plain_reader.decode(encode(values, np.array(rows)), rows) == values.tolist()
 
 
 def test_a_hundred_thousand_rows_of_noise_come_back() -> None:

@@ -72,7 +72,9 @@ def unpack(source: U64, starts: I64, widths: I64) -> U64:
 
 def bit_lengths(values: U64) -> I64:
     """Bits that each value needs: 0 for 0, 64 from 2**63 on; int64, shape as ``values``."""
-    # frexp is exact below 2**53; halving the width first keeps every value there.
+    # frexp is exact below 2**53; halving the width keeps every value there.
+    if not (values >> np.uint64(53)).any():
+        return np.frexp(values.astype(np.float64))[1].astype(np.int64)
     high = values >> np.uint64(32)
     upper = high > 0
     part = np.where(upper, high, values).astype(np.float64)

@@ -118,43 +118,6 @@ def fit(values: I64, rows: I64) -> Model:
     return Model(best, head[best, column], factor[best, column], lag)
 
 
-def refit(values: I64, rows: I64, before: Model) -> Model | None:
-    """Take over the predictors of columns that were much the same, with heads of their own.
-
-    Args:
-        values: As for `fit`.
-        rows: As for `fit`.
-        before: Of as many columns, in the same order.
-
-    Returns:
-        None where a sister or a counter is none any more.
-    """
-    predictor, lag = before.predictor, before.lag
-    starts = np.cumsum(rows) - rows
-    sister, counter = predictor == Predictor.SISTER, predictor == Predictor.COUNTER
-    column = np.arange(len(rows))
-    if (rows[sister] != rows[(column - lag)[sister]]).any():
-        return None
-    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-    if ((low < 0) | (high >= before.factor))[counter].any():
-        return None
-    sums = _sums(values)
-    mean = (sums[starts + rows] - sums[starts]) / rows
-    begin, slope = _line(sums, mean, rows)
-    ratio = before.factor / 2.0**RATIO_BITS
-    _, middle, spread = _middle(low, high)
-    by_predictor = [
-        (predictor < Predictor.LEVEL, values[starts]),
-        (predictor == Predictor.LINE, begin),
-        (sister, _whole(mean - ratio * mean[column - lag])),
-        (spread, middle),
-    ]
-    heads = [heads for _, heads in by_predictor]
-    head = np.select([chosen for chosen, _ in by_predictor], heads, _whole(mean))
-    factor = np.where(predictor == Predictor.LINE, slope, before.factor)
-    return Model(predictor, head, factor, lag)
-
-
 class _Excerpts:
     """Pieces of all columns, as a block: columns x pieces x rows."""
 
