@@ -232,8 +232,10 @@ async def test_fault_refuse_auth(hub):
     # Which of the two the SDK makes of CONNACK 5 depends on which of its threads is first.
     with pytest.raises((CredentialError, ConnectionFailedError)):
         await refused.client.connect()
-    async with refused:
-        await refused.send(b"accepted")
+    await refused.client.shutdown()
+    # Another client: the refused one may answer its next connect with the failure of the last.
+    async with await SdkModule.start(hub, "sender") as accepted:
+        await accepted.send(b"accepted")
     counters = (await _ask(hub.control.status))["counters"]
     assert counters["client_connect_failed_total{id=sender,reason=not_authenticated}"] == 1
 
