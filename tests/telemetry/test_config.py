@@ -19,10 +19,22 @@ def test_the_first_rule_that_matches_a_signal_decides():
 
 
 def test_a_rule_that_matches_nothing_says_what_is_near():
-    reason = unmatched(Rule(match="drive.Motor.Sped"), NAMES)
-    assert reason is not None
+    rules = [Rule(match="body.*"), Rule(match="drive.Motor.Sped")]
+    ((index, reason),) = unmatched(rules, NAMES)
+    assert index == 1
     assert "drive.Motor.Speed" in reason
-    assert unmatched(Rule(match="body.*"), NAMES) is None
+
+
+def test_of_many_useless_rules_each_is_refused_and_the_first_get_hints():
+    rules = [Rule(match=f"drive.Motor.Sped{n}") for n in range(200)]
+    reasons = [reason for _, reason in unmatched(rules, NAMES * 10)]
+    assert len(reasons) == 200
+    assert [("near it" in reason) for reason in reasons] == [True] * 3 + [False] * 197
+
+
+def test_a_vehicle_without_signals_says_so():
+    ((_, reason),) = unmatched([Rule(match="*")], [])
+    assert "no DBC file of the vehicle has signals" in reason
 
 
 @pytest.mark.parametrize(
@@ -35,6 +47,12 @@ def test_a_rule_that_matches_nothing_says_what_is_near():
         {"batchWindow": 0},
         {"timeResolution": "ns"},
         {"priority": 10},
+        {"priority": "5"},
+        {"priority": 5.0},
+        {"priority": True},
+        {"batchWindow": "10"},
+        {"collect": {"match": "*"}},
+        {"collect": [{"match": "*"}] * 201},
         {"window": 10},
     ],
 )

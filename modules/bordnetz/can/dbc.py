@@ -46,6 +46,8 @@ Branch = tuple[tuple[str, tuple[int, ...]], ...]
 class CatalogueError(BordnetzError):
     """The DBC files cannot be used, or do not hold what is asked for; the text says where."""
 
+    exit_code = 78  # EX_CONFIG of sysexits.h
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

@@ -70,6 +70,8 @@ def _show(value: Any) -> str:
 class VehicleError(BordnetzError):
     """The vehicle file cannot be used; the text names file, place, value and expectation."""
 
+    exit_code = 78  # EX_CONFIG of sysexits.h
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

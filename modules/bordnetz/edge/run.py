@@ -12,7 +12,7 @@ Exit codes, for Edge agent starts again whatever has ended:
 70     an unexpected error, told in the log (EX_SOFTWARE)
 74     the outbox cannot be opened (EX_IOERR)
 75     the hub's client hangs; a new process is the cure (EX_TEMPFAIL)
-78     environment variables or the vehicle file are wrong (EX_CONFIG)
+78     environment variables, the vehicle file or its DBC files are wrong (EX_CONFIG)
 =====  ==========================================================================================
 """
 
@@ -115,7 +115,15 @@ async def _work(module: Module[Any], edge: Edge[Any], stopping: asyncio.Event) -
             task.cancel()
     for task in (running, failed):
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            raise error
+            raise _told(error)
+
+
+def _told(error: BaseException) -> BaseException:
+    """What ended the module: out of the groups that `asyncio.TaskGroup` wraps it in."""
+    while isinstance(error, BaseExceptionGroup):
+        ours = error.subgroup(BordnetzError)
+        error = (ours or error).exceptions[0]
+    return error
 
 
 async def _stop(module: Module[Any], running: asyncio.Task[None]) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from bordnetz.edge.message import Message, MessageTooLargeError
 from bordnetz.edge.module import Edge
@@ -25,6 +26,15 @@ LIMIT = 16 << 20
 RETRY = 1.0
 """Seconds until the disk is asked again."""
 
+_EACH = 512
+"""Bytes of memory that a parcel takes beside its body."""
+
+_ROUNDING = 8192
+"""Bytes of the outbox that a message takes beside its body at most: properties and whole pages."""
+
+_POLL = 0.05
+"""Seconds until the outbox is asked for room again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
@@ -35,8 +45,8 @@ class Parcel:
         size: Bytes of its body at most.
         priority: 0 (highest) to 9.
         samples: How many it carries; 0 for a dictionary.
-        content: See `bordnetz.edge.outbox.Outbox.put`.
-        needs: Likewise.
+        content: Of a dictionary; see `bordnetz.edge.outbox.Outbox.put`.
+        needs: Of a batch, likewise.
     """
 
     make: Callable[[int, int], Message]
@@ -69,61 +79,63 @@ class Backlog:
         self._waits = waits
         self._parcels: deque[Parcel] = deque()
         self._bytes = 0
-        self._changed = asyncio.Condition()
+        # Parcels that ever came, and those that have gone one way or another.
+        self._came = 0
+        self._gone = 0
+        self._coming = asyncio.Event()
+        self._going = asyncio.Event()
 
     @property
     def samples(self) -> int:
         """Samples that wait here."""
         return sum(parcel.samples for parcel in self._parcels)
 
-    async def add(self, parcels: list[Parcel]) -> None:
-        """Take parcels; waits for room where that is allowed."""
-        if not parcels:
-            return
-        async with self._changed:
-            if self._waits:
-                await self._changed.wait_for(lambda: self._bytes < LIMIT)
-            for parcel in parcels:
-                self._parcels.append(parcel)
-                self._bytes += parcel.size
-            # The first may be with the disk at this moment.
-            while self._bytes > LIMIT and len(self._parcels) > 2 and not self._waits:
-                lost = self._parcels[1]
-                del self._parcels[1]
-                self._bytes -= lost.size
-                self._lose(lost, "disk")
-            self._changed.notify_all()
+    def add(self, parcels: Iterable[Parcel]) -> None:
+        """Take parcels, at once: whoever hands them over has nothing to keep."""
+        for parcel in parcels:
+            # A dictionary that waits already comes early enough for whatever follows it.
+            if parcel.content is not None and parcel.content in self._contents():
+                continue
+            self._parcels.append(parcel)
+            self._bytes += parcel.size + _EACH
+            self._came += 1
+            self._coming.set()
+        while self._bytes > LIMIT and len(self._parcels) > 1 and not self._waits:
+            self._give_up()
+
+    async def room(self) -> None:
+        """Wait until there is room for more, if waiting is allowed."""
+        while self._waits and self._bytes > LIMIT:
+            await self._going.wait()
 
     async def stored_all(self) -> None:
-        """Wait until the outbox has everything."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._parcels)
+        """Wait until everything that is here now is in the outbox, or given up."""
+        came = self._came
+        while self._gone < came:
+            await self._going.wait()
 
     async def run(self) -> None:
         """Store what comes, for ever."""
-        complained = False
+        failed = False
         while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: bool(self._parcels))
+            await self._coming.wait()
             parcel = self._parcels[0]
-            if self._waits and self._edge.room < parcel.size:
-                await asyncio.sleep(RETRY / 20)
+            if self._waits and self._edge.room < parcel.size + _ROUNDING:
+                await asyncio.sleep(_POLL)
                 continue
             try:
                 await self._store(parcel)
             except OutboxError as error:
-                if not complained:
+                if not failed:
                     log.error("%s; %d samples wait in memory", error, self.samples)
-                complained = True
+                failed = True
                 await asyncio.sleep(RETRY)
                 continue
-            if complained:
-                log.info("the outbox takes messages again")
-            complained = False
-            async with self._changed:
-                self._parcels.popleft()
-                self._bytes -= parcel.size
-                self._changed.notify_all()
+            if failed:
+                lost = self.dropped["disk"]
+                log.info("the outbox takes messages again; %d samples were lost so far", lost)
+            failed = False
+            self._remove(0)
 
     async def _store(self, parcel: Parcel) -> None:
         try:
@@ -140,7 +152,28 @@ class Backlog:
             self.stored += parcel.samples
             self.batches += 1
 
+    def _contents(self) -> set[bytes | None]:
+        return {parcel.content for parcel in self._parcels}
+
+    def _give_up(self) -> None:
+        """Let the oldest go, but not a dictionary that others need."""
+        # The first may be with the disk at this moment.
+        batches = (n for n, p in enumerate(islice(self._parcels, 1, None), 1) if p.samples)
+        place = next(batches, 1)
+        self._lose(self._parcels[place], "disk")
+        self._remove(place)
+
+    def _remove(self, place: int) -> None:
+        self._bytes -= self._parcels[place].size + _EACH
+        del self._parcels[place]
+        self._gone += 1
+        if not self._parcels:
+            self._coming.clear()
+        going, self._going = self._going, asyncio.Event()
+        going.set()
+
     def _lose(self, parcel: Parcel, reason: str) -> None:
         if parcel.samples:
+            if not self.dropped[reason]:
+                log.warning("samples are dropped (%s); `status` and /metrics count them", reason)
             self.dropped[reason] += parcel.samples
-            log.warning("%d samples dropped: %s", parcel.samples, reason)

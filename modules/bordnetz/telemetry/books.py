@@ -1,6 +1,7 @@
 """The books of the frames: what came in, and what became of it.
 
-For every bus, received = decoded + not asked for + not data + dropped by reason.
+For every bus, received = decoded + not asked for + not data + dropped by reason, whenever one
+looks: frames are booked when their fate is known, a moment after they came.
 """
 
 from __future__ import annotations

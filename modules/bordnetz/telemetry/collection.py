@@ -12,13 +12,13 @@ from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Resolution, Stamp
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.frames import Block
-from bordnetz.can.table import DecodeTable
 from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
 from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
-from bordnetz.telemetry.config import Desired, wanted_signals
+from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.messages import batch_parcel, dictionary_parcel, properties_size
 from bordnetz.telemetry.pipeline import Pipeline
+from bordnetz.telemetry.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +32,18 @@ _RESOLUTIONS = {"ms": Resolution.MILLISECOND, "us": Resolution.MICROSECOND}
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One configuration, compiled."""
+    """One configuration at work."""
 
     desired: Desired
-    dictionary: Dictionary
+    plan: Plan
     pipeline: Pipeline
 
 
 class Collection:
     """Collects what the configuration asks for; nothing before the first one.
+
+    Samples are handed from pipeline to backlog without giving up control in between, so that
+    neither a cancelled task nor a change of configuration can come between them.
 
     Args:
         catalogue: All that could be collected.
@@ -69,15 +72,17 @@ class Collection:
         self._work = self._compile(Desired(), 0)
         self._active = asyncio.Event()
         self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
 
     # -- frames
 
     async def take(self, block: Block) -> None:
         """Take a block of frames; waits for room in the outbox if the frames are recorded."""
         work = self._work
-        await self._hand_over(work, work.pipeline.take(block, time.monotonic()))
+        self._hand_over(work, work.pipeline.take(block, time.monotonic()))
         if work.pipeline.waiting:
             self._arrived.set()
+        await self._backlog.room()
 
     async def advance(self, seconds: float) -> None:
         """Move on what only time moves on, every so many seconds, for ever."""
@@ -87,13 +92,13 @@ class Collection:
             work = self._work
             if not self._recorded:
                 work.pipeline.trust(_CLOCKS[clock_quality()])
-            await self._hand_over(work, work.pipeline.advance(time.monotonic()))
-            if not self._work.pipeline.waiting:
+            self._hand_over(work, work.pipeline.advance(time.monotonic()))
+            if not work.pipeline.waiting:
                 self._arrived.clear()
 
-    async def flush(self) -> None:
+    def flush(self) -> None:
         """Hand everything over to the backlog."""
-        await self._hand_over(self._work, self._work.pipeline.flush(time.monotonic()))
+        self._hand_over(self._work, self._work.pipeline.flush(time.monotonic()))
 
     # -- configuration
 
@@ -104,29 +109,30 @@ class Collection:
             desired: The configuration.
             version: Of the desired properties; batches carry it.
         """
-        old = self._work
         new = await asyncio.to_thread(self._compile, desired, version)
-        drafts = old.pipeline.flush(time.monotonic())
-        self._decoded += old.pipeline.samples
+        self.flush()
+        self._decoded += self._work.pipeline.samples
         self._work = new
-        await self._hand_over(old, drafts)
-        await self.send_dictionary()
+        self.send_dictionary()
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
         log.info("collecting %d of %d signals", self.signals, len(self._catalogue.names))
         if self.signals:
             self._active.set()
 
-    async def send_dictionary(self) -> None:
+    def send_dictionary(self) -> None:
         """Send the dictionary, if there is something to read with it."""
         if self.signals:
-            await self._backlog.add([dictionary_parcel(self._work.dictionary, self._boot)])
+            self._backlog.add([dictionary_parcel(self.dictionary, self._boot)])
 
     async def repeat_dictionary(self) -> None:
         """Send the dictionary again and again, as often as configured, for ever."""
         while True:
-            sent = self._work
-            await asyncio.sleep(sent.desired.dictionary_interval)
-            if sent is self._work:
-                await self.send_dictionary()
+            try:
+                async with asyncio.timeout(self._work.desired.dictionary_interval):
+                    await self._changed.wait()
+            except TimeoutError:
+                self.send_dictionary()
 
     async def active(self) -> None:
         """Wait until a configuration asks for something."""
@@ -137,12 +143,12 @@ class Collection:
     @property
     def signals(self) -> int:
         """How many signals are asked for."""
-        return sum(len(group.signals) for group in self._work.dictionary.groups)
+        return self._work.plan.signals
 
     @property
     def dictionary(self) -> Dictionary:
         """Of the configuration at work."""
-        return self._work.dictionary
+        return self._work.plan.dictionary
 
     @property
     def pipeline(self) -> Pipeline:
@@ -155,21 +161,16 @@ class Collection:
         return self._decoded + self._work.pipeline.samples
 
     def _compile(self, desired: Desired, version: int) -> _Work:
-        wanted = wanted_signals(desired.collect, self._catalogue.names)
-        table = DecodeTable.compile(self._catalogue, wanted)
-        dictionary = Dictionary(table.groups, self._vehicle, self._catalogue.digest)
+        plan = Plan.of(desired, self._catalogue, self._vehicle)
         stamp = Stamp(
             boot=self._boot,
             resolution=_RESOLUTIONS[desired.time_resolution],
             campaign_version=version,
         )
         properties = properties_size(desired.priority)
-        pipeline = Pipeline(table, dictionary, desired, self._books, stamp, properties)
-        return _Work(desired, dictionary, pipeline)
+        pipeline = Pipeline(plan.table, plan.dictionary, desired, self._books, stamp, properties)
+        return _Work(desired, plan, pipeline)
 
-    async def _hand_over(self, work: _Work, drafts: Sequence[Draft]) -> None:
-        if drafts:
-            priority = work.desired.priority
-            await self._backlog.add(
-                [batch_parcel(draft, work.dictionary, priority) for draft in drafts]
-            )
+    def _hand_over(self, work: _Work, drafts: Sequence[Draft]) -> None:
+        priority, dictionary = work.desired.priority, work.plan.dictionary
+        self._backlog.add(batch_parcel(draft, dictionary, priority) for draft in drafts)

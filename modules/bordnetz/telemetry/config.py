@@ -3,7 +3,7 @@
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,9 @@ from pydantic.alias_generators import to_camel
 
 SECOND = 1_000_000_000
 """ns."""
+
+_HINTS = 3
+"""Rules that are compared with all names; an acknowledgement has no room for more reasons."""
 
 
 class Rule(BaseModel):
@@ -21,7 +24,7 @@ class Rule(BaseModel):
         min_interval: Shortest time between two samples of a signal, s; 0 keeps every one.
     """
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
     match: Annotated[str, Field(min_length=1, max_length=256)]
     min_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0
@@ -36,13 +39,14 @@ class Desired(BaseModel):
 
     Attributes:
         collect: The first rule that matches a signal decides on it; none: it is not collected.
-        batch_window: A batch holds at most this many seconds.
+        batch_window: How often batches are closed, s.  Priorities above 2 may wait for several
+            windows until they fill a first block that IoT Hub meters.
         time_resolution: Of the samples' times.
         priority: Of the batches, 0 (highest) to 9, as in Edge hub's routes.
         dictionary_interval: The dictionary is sent again after this many seconds.
     """
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
     collect: Annotated[list[Rule], Field(max_length=200)] = []
     batch_window: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 10
@@ -63,13 +67,17 @@ def wanted_signals(rules: Iterable[Rule], names: Sequence[str]) -> dict[str, int
     return wanted
 
 
-def unmatched(rule: Rule, names: Sequence[str]) -> str | None:
-    """Why a rule is of no use in this vehicle, or None if it matches a signal."""
-    matches = rule.matcher().match
-    if any(matches(name) for name in names):
-        return None
-    if not names:
-        return f"no signal matches {rule.match!r}: the vehicle file binds no DBC with signals"
-    near = difflib.get_close_matches(rule.match, names, n=3, cutoff=0.5)
-    hint = f"; near it: {', '.join(near)}" if near else f"; names look like {names[0]}"
-    return f"no signal of this vehicle matches {rule.match!r}{hint}"
+def unmatched(rules: Iterable[Rule], names: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Rules that are of no use in this vehicle: index, and why."""
+    hints = _HINTS
+    for index, rule in enumerate(rules):
+        matches = rule.matcher().match
+        if any(matches(name) for name in names):
+            continue
+        if not names:
+            yield index, f"nothing matches {rule.match!r}: no DBC file of the vehicle has signals"
+            continue
+        near = difflib.get_close_matches(rule.match, names, n=3, cutoff=0.5) if hints else []
+        hints = max(hints - 1, 0)
+        hint = f"near it: {', '.join(near)}" if near else f"names look like {names[0]}"
+        yield index, f"no signal of this vehicle matches {rule.match!r}; {hint}"

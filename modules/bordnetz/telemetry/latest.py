@@ -1,6 +1,7 @@
 """The last value of every series, for the direct method ``snapshot``."""
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,31 +52,60 @@ class Latest:
         """Take in a block of samples decoded at ``now`` (s, any steady clock)."""
         if not len(samples.group):
             return
+        # Where a series came at two widths, the row that came last has the last word.
+        turn = samples.order[np.cumsum(samples.count) - 1].argsort()
         slot = self._slots.of(samples.group, samples.id)
         self._grow(len(self._slots))
-        self._group[slot] = samples.group
-        self._id[slot] = samples.id
         self._seen[slot] = now
-        self._filled[slot] = samples.width
+        self._group[slot[turn]] = samples.group[turn]
+        self._id[slot[turn]] = samples.id[turn]
+        self._filled[slot[turn]] = samples.width[turn]
         # The last value of each signal closes its run of `count` values.
         runs = np.repeat(samples.count, samples.width)
         column = np.arange(len(runs)) - np.repeat(
             np.cumsum(samples.width) - samples.width, samples.width
         )
-        self._raw[np.repeat(slot, samples.width), column] = samples.values[np.cumsum(runs) - 1]
+        last = samples.values[np.cumsum(runs) - 1]
+        order = np.argsort(np.repeat(turn.argsort(), samples.width), kind="stable")
+        self._raw[np.repeat(slot, samples.width)[order], column[order]] = last[order]
 
-    def readings(self) -> Iterator[Reading]:
-        """The last value of every signal seen so far, in the order their series appeared."""
+    def readings(self, wanted: Callable[[str], object], most: int) -> tuple[list[Reading], int]:
+        """The last values of signals, in the order their series appeared.
+
+        Args:
+            wanted: Says of a qualified name whether it is; asked once for each signal.
+            most: No more readings than these.
+
+        Returns:
+            The readings, and how many more there are.
+        """
+        columns: dict[int, list[int]] = {}
+        found: list[Reading] = []
+        more = 0
         for slot in range(len(self._slots)):
-            group = self._groups[self._group[slot]]
-            width = int(self._filled[slot])
-            for name, signal, raw in zip(
-                group.names()[:width], group.signals, self._raw[slot, :width], strict=False
-            ):
-                value = signal.physical(np.array([raw])).item()
-                text = dict(signal.choices).get(int(raw))
-                seen = float(self._seen[slot])
-                yield Reading(name, int(self._id[slot]), signal, value, text, seen)
+            number = int(self._group[slot])
+            group = self._groups[number]
+            if number not in columns:
+                names = group.names()
+                columns[number] = [column for column in range(len(names)) if wanted(names[column])]
+            carried = bisect_left(columns[number], int(self._filled[slot]))
+            shown = min(carried, most - len(found))
+            found += [self._reading(slot, group, n) for n in columns[number][:shown]]
+            more += carried - shown
+        return found, more
+
+    def _reading(self, slot: int, group: Group, column: int) -> Reading:
+        signal = group.signals[column]
+        raw = self._raw[slot, column : column + 1]
+        bare = Signal(signal.name, kind=signal.kind).physical(raw).item()
+        return Reading(
+            name=f"{group.bus}.{group.message}.{signal.name}",
+            arbitration_id=int(self._id[slot]),
+            signal=signal,
+            value=signal.physical(raw).item(),
+            text=dict(signal.choices).get(bare),
+            seen=float(self._seen[slot]),
+        )
 
     def _grow(self, size: int) -> None:
         missing = size - len(self._seen)

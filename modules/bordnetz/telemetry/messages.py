@@ -54,12 +54,14 @@ def dictionary_parcel(dictionary: Dictionary, boot: int) -> Parcel:
 
     Raises:
         BatchError: It is more than a message takes.
+        MessageTooLargeError: Likewise, with topic and properties.
     """
     draft = encode_dictionary(dictionary, boot)
 
     def make(outbox: int, sequence: int) -> Message:
         return _message(draft.finish(outbox, sequence), "dictionary", HIGHEST, outbox, sequence)
 
+    make(_LARGEST, _LARGEST).check()
     return Parcel(make=make, size=draft.max_size, priority=HIGHEST, content=dictionary.digest)
 
 

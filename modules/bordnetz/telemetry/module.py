@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import fnmatch
+import json
 import logging
+import math
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
-from itertools import islice
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.dbc import show_id
 from bordnetz.can.sources.source import Source
 from bordnetz.can.vehicle import Vehicle
-from bordnetz.edge.methods import Method, MethodError, NoPayload
+from bordnetz.edge.methods import LARGEST, Method, MethodError, NoPayload
 from bordnetz.edge.module import Edge, Module
 from bordnetz.edge.twin import Refusal
-from bordnetz.series import EXTENDED
+from bordnetz.errors import BordnetzError
 from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired, unmatched
 from bordnetz.telemetry.figures import Figures
 from bordnetz.telemetry.latest import Reading
+from bordnetz.telemetry.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +36,19 @@ TICK = 0.1
 """Seconds between decodings while frames come slowly."""
 
 SHOWN = 500
-"""Signals in one answer of ``snapshot``; an answer has at most 128 KB."""
+"""Signals in one answer of ``snapshot``, if they fit one."""
 
-_PROBLEMS_SHOWN = 10
+_ROOM = LARGEST - 1024
+"""Bytes for them."""
+
+_PROBLEMS_SHOWN = 50
+"""Lines of the log about what of the DBC files is not used."""
+
+_EXACT = 2**53
+"""From here on a double, which is what JSON numbers are to most readers, skips integers."""
+
+_LAST_WORD = 2.0
+"""Seconds to store what a bus brought before it failed."""
 
 
 class Snapshot(BaseModel):
@@ -65,8 +79,11 @@ class Telemetry(Module[Desired]):
         self._source = source
         self._recorded = recorded
         self._catalogue = Catalogue.load(vehicle)
-        for problem in self._catalogue.problems:
+        problems = self._catalogue.problems
+        for problem in problems[:_PROBLEMS_SHOWN]:
             log.warning("%s", problem)
+        if len(problems) > _PROBLEMS_SHOWN:
+            log.warning("and %d more of the kind", len(problems) - _PROBLEMS_SHOWN)
         self._books = Books(self._catalogue.buses)
         self._stopping = asyncio.Event()
         self._ended = False
@@ -83,18 +100,30 @@ class Telemetry(Module[Desired]):
         )
         edge.metrics.registry.register(Figures(self._books, self._samples))
         edge.report("vehicle", self._about_vehicle())
-        async with asyncio.TaskGroup() as group:
-            others = [
-                group.create_task(backlog.run()),
-                group.create_task(self._follow(edge, collection)),
-                group.create_task(collection.repeat_dictionary()),
-                group.create_task(collection.advance(TICK)),
-            ]
-            await self._capture(collection)
-            await collection.flush()
-            await backlog.stored_all()
-            for task in others:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                others = [
+                    group.create_task(backlog.run()),
+                    group.create_task(self._follow(edge, collection)),
+                    group.create_task(collection.repeat_dictionary()),
+                    group.create_task(collection.advance(TICK)),
+                ]
+                try:
+                    await self._capture(collection)
+                except BordnetzError:
+                    # The process ends, but with what came before the bus failed in the outbox.
+                    collection.flush()
+                    await asyncio.wait(
+                        [group.create_task(backlog.stored_all())], timeout=_LAST_WORD
+                    )
+                    raise
+                collection.flush()
+                await backlog.stored_all()
+                for task in others:
+                    task.cancel()
+        finally:
+            if lost := collection.pipeline.held + backlog.samples:
+                log.error("%d samples did not reach the outbox in time and are lost", lost)
 
     async def stop(self) -> None:
         """Close the source; `run` ends when everything is in the outbox."""
@@ -109,11 +138,7 @@ class Telemetry(Module[Desired]):
     async def _capture(self, collection: Collection) -> None:
         if self._recorded:
             # Nothing is missed by waiting.
-            active = asyncio.create_task(collection.active())
-            stopping = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait({active, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            active.cancel()
-            stopping.cancel()
+            await _first_of(collection.active(), self._stopping.wait())
         if self._stopping.is_set():
             return
         async with self._source:
@@ -123,18 +148,22 @@ class Telemetry(Module[Desired]):
                 await collection.take(block)
         if not self._stopping.is_set():
             log.info("the recording is over")
-            await collection.flush()
+            collection.flush()
             self._ended = True
             await self._stopping.wait()
 
     # -- what an operator may ask
 
     def check(self, config: Desired) -> Iterable[Refusal]:
-        """Rules that match no signal of this vehicle."""
-        for index, rule in enumerate(config.collect):
-            reason = unmatched(rule, self._catalogue.names)
-            if reason is not None:
-                yield Refusal(("collect", index), reason)
+        """Rules that match no signal of this vehicle, and more signals than can be described."""
+        useless = False
+        for index, reason in unmatched(config.collect, self._catalogue.names):
+            useless = True
+            yield Refusal(("collect", index), reason)
+        if not useless:
+            excess = Plan.of(config, self._catalogue, self._vehicle.digest).excess()
+            if excess is not None:
+                yield Refusal(("collect",), excess)
 
     def methods(self) -> Iterable[Method[Any]]:
         """``flush``, ``snapshot`` and ``dictionary``."""
@@ -165,28 +194,34 @@ class Telemetry(Module[Desired]):
         del payload
         collection, backlog = self._running()
         before = backlog.batches, backlog.stored
-        await collection.flush()
+        collection.flush()
         await backlog.stored_all()
         return {"batches": backlog.batches - before[0], "samples": backlog.stored - before[1]}
 
     async def _snapshot(self, payload: Snapshot) -> dict[str, Any]:
         collection, _ = self._running()
+        pattern = re.compile("|".join(map(fnmatch.translate, payload.signals)))
+        readings, more = collection.pipeline.latest.readings(pattern.match, SHOWN)
         now = time.monotonic()
-        found = self._matching(collection, payload.signals)
-        shown = [_shown(reading, now) for reading in islice(found, SHOWN)]
-        return {"signals": shown, "more": sum(1 for _ in found)}
+        shown: list[dict[str, Any]] = []
+        room = _ROOM
+        for reading in readings:
+            one = _shown(reading, now)
+            room -= len(json.dumps(one)) + 2
+            if room < 0:
+                break
+            shown.append(one)
+        return {"signals": shown, "more": more + len(readings) - len(shown)}
 
     async def _dictionary(self, payload: NoPayload) -> dict[str, Any]:
         del payload
         collection, backlog = self._running()
-        await collection.send_dictionary()
+        if not collection.signals:
+            raise MethodError("nothing is collected, so there is nothing to read; set 'collect'")
+        collection.send_dictionary()
+        digest, signals = collection.dictionary.digest.hex(), collection.signals
         await backlog.stored_all()
-        return {"dictionary": collection.dictionary.digest.hex(), "signals": collection.signals}
-
-    def _matching(self, collection: Collection, patterns: list[str]) -> Iterator[Reading]:
-        for reading in collection.pipeline.latest.readings():
-            if any(fnmatchcase(reading.name, pattern) for pattern in patterns):
-                yield reading
+        return {"dictionary": digest, "signals": signals}
 
     def _running(self) -> tuple[Collection, Backlog]:
         if self._collection is None or self._backlog is None:
@@ -203,22 +238,42 @@ class Telemetry(Module[Desired]):
         }
 
     def _about_vehicle(self) -> dict[str, Any]:
-        problems = [str(problem) for problem in self._catalogue.problems]
         return {
             "name": self._vehicle.name,
             "digest": self._vehicle.digest.hex(),
             "catalogue": self._catalogue.digest.hex(),
             "signals": len(self._catalogue.names),
-            "problems": len(problems),
+            "problems": len(self._catalogue.problems),
         }
 
 
+async def _first_of(*events: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of them has happened."""
+    tasks = [asyncio.create_task(event) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
 def _shown(reading: Reading, now: float) -> dict[str, Any]:
+    """A reading for JSON; where no JSON number is the value, ``text`` says what it is."""
+    value: float | int | None = reading.value
+    text = reading.text
+    if isinstance(value, float):
+        # 5012 x 0.01 is 50.12 to whoever reads it, not 50.120000000000005.
+        value = float(f"{value:.15g}")
+        if not math.isfinite(value):
+            text = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+            value = None
+    elif abs(reading.value) >= _EXACT:
+        value, text = float(reading.value), text or str(reading.value)
     return {
         "name": reading.name,
-        "id": f"{reading.arbitration_id & ~EXTENDED:X}",
-        "value": reading.value,
-        "text": reading.text,
+        "id": show_id(reading.arbitration_id),
+        "value": value,
+        "text": text,
         "unit": reading.signal.unit,
         "age": round(now - reading.seen, 1),
     }

@@ -92,42 +92,48 @@ class Pipeline:
         Returns:
             Batches that are full now, usually none.
         """
-        self._books.arrived(block)
         frames = len(block.classic) + len(block.fd)
         if frames:
             self._pending.append(block)
             self._frames += frames
+        else:
+            self._books.arrived(block)
         return self.advance(now) if self._frames >= FULL else []
 
     def advance(self, now: float) -> list[Draft]:
         """Decode what has come, and close the window if it is over."""
         drafts = self._decode(now)
         if self._began is not None and (
-            now - self._began >= self._window or self._last - self._first >= self._window * SECOND
+            # A recording's clock tells more than ours; one that was set back ends the window too.
+            now - self._began >= self._window
+            or abs(self._last - self._first) >= self._window * SECOND
         ):
-            drafts += self._close_window()
+            drafts += self._close_window(now)
         return drafts
 
     def flush(self, now: float) -> list[Draft]:
         """Everything there is, now."""
         drafts = self._decode(now) + self._writer.flush(whole_blocks=False)
-        self._began = None
+        self._began, self._waits = None, 0
         return drafts
 
     def trust(self, clock: Clock) -> None:
         """Say in the following batches how far the clock can be trusted."""
         self._writer.stamp = replace(self._writer.stamp, clock=clock)
 
-    def _close_window(self) -> list[Draft]:
+    def _close_window(self, now: float) -> list[Draft]:
         drafts = self._writer.flush(whole_blocks=self._whole_blocks and self._waits < PATIENCE)
         self._waits = 0 if drafts else self._waits + 1
-        self._began = None
+        # What is kept has its next window, even if no frame ever follows.
+        self._began, self._first = (now, self._last) if self._writer.rows else (None, 0)
         return drafts
 
     def _decode(self, now: float) -> list[Draft]:
         if not self._frames:
             return []
         blocks, self._pending, self._frames = self._pending, [], 0
+        for block in blocks:
+            self._books.arrived(block)
         classic = Frames.concat([block.classic for block in blocks], CLASSIC_BYTES)
         fd = Frames.concat([block.fd for block in blocks], FD_BYTES)
         drafts = []

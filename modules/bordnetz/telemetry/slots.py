@@ -11,7 +11,7 @@ class Slots:
     on the bus, so the number is bounded: a bus full of made-up ids must not fill the memory.
     """
 
-    LIMIT = 65_536
+    LIMIT = 16_384
     """Series beyond it share the last slot."""
 
     def __init__(self) -> None:

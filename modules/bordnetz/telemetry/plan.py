@@ -1,0 +1,54 @@
+"""What a configuration means in this vehicle: decode table and dictionary of its signals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.errors import BatchError
+from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.table import DecodeTable
+from bordnetz.edge.message import MessageTooLargeError
+from bordnetz.telemetry.config import Desired, wanted_signals
+from bordnetz.telemetry.messages import dictionary_parcel
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A configuration, compiled.
+
+    Attributes:
+        table: Decodes the wanted signals.
+        dictionary: Of the table's groups.
+    """
+
+    table: DecodeTable
+    dictionary: Dictionary
+
+    @classmethod
+    def of(cls, desired: Desired, catalogue: Catalogue, vehicle: bytes) -> Plan:
+        """Compile a configuration.
+
+        Args:
+            desired: The configuration.
+            catalogue: All that could be collected.
+            vehicle: Digest of the vehicle file, 32 bytes.
+        """
+        table = DecodeTable.compile(catalogue, wanted_signals(desired.collect, catalogue.names))
+        return cls(table, Dictionary(table.groups, vehicle, catalogue.digest))
+
+    @property
+    def signals(self) -> int:
+        """How many signals are wanted."""
+        return sum(len(group.signals) for group in self.dictionary.groups)
+
+    def excess(self) -> str | None:
+        """Why it cannot be put to work, or None: nobody can read batches without a dictionary."""
+        try:
+            dictionary_parcel(self.dictionary, 0)
+        except (BatchError, MessageTooLargeError):
+            return (
+                f"the dictionary of {self.signals} signals is more than a message takes; "
+                "collect fewer of them"
+            )
+        return None
