@@ -40,7 +40,7 @@ BUDGETS = {1: 0.72, 10: 0.52, 60: 0.50}
 """Seconds a batch to the most bytes a sample, on every seed."""
 
 CPU_BUDGETS = {1: 0.10, 10: 0.03, 60: 0.03}
-"""Seconds a batch to the most microseconds to encode a sample."""
+"""Seconds a batch to the microseconds of CPU that encoding a sample should take."""
 
 FIXED_BUDGET = 64
 STAMP = Stamp(boot=0xB007_B007_B007_B007, clock=Clock.SYNCHRONISED)

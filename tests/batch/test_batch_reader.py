@@ -1,5 +1,6 @@
 """Messages in any order, and hostile ones: an answer, or a BatchError that says what is wrong."""
 
+import hashlib
 import threading
 import tracemalloc
 import zlib
@@ -231,6 +232,25 @@ def test_a_dictionary_under_anothers_name_is_refused() -> None:
 def test_a_dictionary_is_no_batch() -> None:
     with pytest.raises(BatchError, match="is a dictionary, not a batch"):
         decode_batch(BROUGHT)
+
+
+def test_dictionaries_that_are_not_used_make_room() -> None:
+    reader = Reader(dictionary_bytes=3 * len(DICTIONARY.serialised))
+    reader.read(BROUGHT)
+    for number in range(6):
+        other = Dictionary(GROUPS, bytes([number]) * 32, bytes(32))
+        reader.read(encode_dictionary(other, 1).finish(1, number))
+    assert reader.read(MESSAGE) == []
+    assert len(reader.read(BROUGHT)) == 1
+
+
+def test_a_dictionary_of_countless_groups_is_refused() -> None:
+    message = parsed(BROUGHT)
+    serialised = b"\x1a\x00" * 70_000
+    message.dictionary_zstd = zstandard.ZstdCompressor().compress(serialised)
+    message.dictionary = hashlib.sha256(serialised).digest()[:12]
+    with pytest.raises(BatchError, match="more than 65536 groups"):
+        Reader().read(sealed(message))
 
 
 def test_many_threads_can_share_a_reader() -> None:

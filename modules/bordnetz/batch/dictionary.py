@@ -27,8 +27,11 @@ and nobody can make a second one for a given name (2**96 tries).  Every batch pa
 FINGERPRINT_BYTES = 32
 """The digests of vehicle and catalogue are full SHA-256."""
 
-MAX_BYTES = 16 << 20
-"""Largest serialised dictionary that is read; 20,000 signals with value tables need about 2 MiB."""
+MAX_BYTES = 2 << 20
+"""Largest serialised dictionary; 1,350 signals with value tables need about 90 KiB."""
+
+MAX_GROUPS = 1 << 16
+"""Most groups in a dictionary: a group may be two bytes long, but takes hundreds in memory."""
 
 _LEVEL = 19
 
@@ -96,13 +99,15 @@ class Dictionary:
             message.ParseFromString(serialised)
         except DecodeError as error:
             raise BatchError(f"dictionary {digest.hex()}: not readable: {error}") from error
+        if len(message.group) > MAX_GROUPS:
+            raise BatchError(f"dictionary {digest.hex()}: more than {MAX_GROUPS} groups")
         try:
             groups = tuple(_group_in(group) for group in message.group)
         except ValueError as error:
             raise BatchError(f"dictionary {digest.hex()}: {error}") from error
         dictionary = cls(groups, message.vehicle, message.catalogue)
         # A later minor version may have added fields; the name is that of the bytes it came in.
-        dictionary.__dict__["digest"] = digest
+        dictionary.__dict__.update(digest=digest, serialised=serialised)
         return dictionary
 
 

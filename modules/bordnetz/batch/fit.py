@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,12 +233,15 @@ def _sisters(excerpts: _Excerpts, cost: NDArray[np.float64], head: I64, factor: 
     x -= average[:, None]
     x *= used
     power = np.einsum("cr,cr->c", x, x)
-    # What the columns 1 to MAX_LAG before explain; before the first, columns of another length.
-    before = _columns_before(np.vstack((np.zeros((MAX_LAG, x.shape[1])), x)))
-    alike = _columns_before(np.append(np.zeros(MAX_LAG, np.int64), excerpts.rows))
-    shared = np.einsum("cr,crl->cl", x, before)
-    ratios = shared / np.maximum(_columns_before(np.append(np.zeros(MAX_LAG), power)), 1e-9)
-    explained = np.where(alike == excerpts.rows[:, None], shared * ratios, 0)
+    # What each of the MAX_LAG columns before explains, where it has as many rows.
+    explained = np.zeros((columns, MAX_LAG))
+    ratios = np.zeros((columns, MAX_LAG))
+    floor = np.maximum(power, 1e-9)
+    for step in range(1, min(MAX_LAG, columns - 1) + 1):
+        shared = np.einsum("cr,cr->c", x[step:], x[:-step])
+        ratios[step:, step - 1] = shared / floor[:-step]
+        alike = excerpts.rows[step:] == excerpts.rows[:-step]
+        explained[step:, step - 1] = alike * shared * ratios[step:, step - 1]
     nearest = explained.argmax(axis=1)
     column = np.arange(columns)
     best, slope = explained[column, nearest], ratios[column, nearest]
@@ -260,12 +262,6 @@ def _sisters(excerpts: _Excerpts, cost: NDArray[np.float64], head: I64, factor: 
         cost[Predictor.SISTER, some] = bits[some]
         head[Predictor.SISTER], factor[Predictor.SISTER] = begin, ratio
     return lag
-
-
-def _columns_before(padded: NDArray[Any]) -> NDArray[Any]:
-    """For each column the `MAX_LAG` before it, the nearest first, as a last axis of a view."""
-    view: NDArray[Any] = np.lib.stride_tricks.sliding_window_view(padded[:-1], MAX_LAG, axis=0)
-    return view[..., ::-1]
 
 
 def _middle(low: I64, high: I64) -> tuple[I64, I64, NDArray[np.bool_]]:

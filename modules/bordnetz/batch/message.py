@@ -11,6 +11,7 @@ import numpy as np
 from bordnetz.batch import batch_pb2 as pb
 from bordnetz.batch import columns, zstd
 from bordnetz.batch.blocks import merge
+from bordnetz.batch.dictionary import MAX_BYTES as MAX_DICTIONARY_BYTES
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.errors import BatchError
 from bordnetz.series import Samples
@@ -165,9 +166,10 @@ def encode_dictionary(dictionary: Dictionary, boot: int) -> Draft:
         dictionary_zstd=dictionary.compressed,
     )
     draft = _draft(message, 0, 0)
-    if draft.max_size > MAX_BYTES:
+    if draft.max_size > MAX_BYTES or len(dictionary.serialised) > MAX_DICTIONARY_BYTES:
         raise BatchError(
-            f"dictionary: {draft.max_size} bytes are more than a message takes ({MAX_BYTES}); "
+            f"dictionary: {len(dictionary.serialised)} bytes, {draft.max_size} compressed, are "
+            f"more than {MAX_DICTIONARY_BYTES} or than a message takes, {MAX_BYTES}; "
             "collect fewer signals"
         )
     return draft

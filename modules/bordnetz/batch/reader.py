@@ -222,16 +222,17 @@ class Reader:
 
     Args:
         waiting_bytes: Most bytes of batches that wait; the oldest make room.
-        dictionaries: Most dictionaries kept; the one not used for longest makes room.
+        dictionary_bytes: Most bytes of dictionaries kept; those not used for longest make room.
 
     Attributes:
         dropped: Batches that had to make room.
     """
 
-    def __init__(self, waiting_bytes: int = 64 << 20, dictionaries: int = 256) -> None:
+    def __init__(self, waiting_bytes: int = 64 << 20, dictionary_bytes: int = 16 << 20) -> None:
         self.dropped = 0
         self._limit = waiting_bytes
-        self._keep = dictionaries
+        self._dictionary_limit = dictionary_bytes
+        self._dictionary_bytes = 0
         self._known: OrderedDict[bytes, Dictionary] = OrderedDict()
         self._waiting: OrderedDict[int, tuple[int, Envelope]] = OrderedDict()
         self._bytes = 0
@@ -269,10 +270,7 @@ class Reader:
                     raise BatchError("batch: the message has neither samples nor a dictionary")
                 self._wait(envelope, len(data))
                 return []
-            self._known[digest] = dictionary
-            self._known.move_to_end(digest)
-            if len(self._known) > self._keep:
-                self._known.popitem(last=False)
+            self._remember(dictionary)
             for arrival, (size, held) in list(self._waiting.items()):
                 if held.header.dictionary == digest:
                     del self._waiting[arrival]
@@ -281,6 +279,15 @@ class Reader:
         if envelope.has_samples:
             ready.append(envelope)
         return [one.open(dictionary) for one in ready]
+
+    def _remember(self, dictionary: Dictionary) -> None:
+        if dictionary.digest not in self._known:
+            self._known[dictionary.digest] = dictionary
+            self._dictionary_bytes += len(dictionary.serialised)
+        self._known.move_to_end(dictionary.digest)
+        while self._dictionary_bytes > self._dictionary_limit and len(self._known) > 1:
+            _, oldest = self._known.popitem(last=False)
+            self._dictionary_bytes -= len(oldest.serialised)
 
     def _wait(self, envelope: Envelope, size: int) -> None:
         self._waiting[self._arrived] = size, envelope

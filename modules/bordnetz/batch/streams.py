@@ -28,12 +28,12 @@ class Sink:
         """Write a list of numbers below 256, most of them small."""
         if not len(numbers):
             return
-        highest = int(numbers.max())
-        width = highest.bit_length()
+        often = np.bincount(numbers, minlength=codes.ESCAPE + 1)
+        width = int(numbers.max()).bit_length()
         coding = codes.COUNT + width
-        if highest < codes.ESCAPE:
-            bits = codes.LENGTH[:, numbers].sum(axis=1)
-            code = int(np.argmin(bits))
+        if not often[codes.ESCAPE :].any():
+            bits = codes.LENGTH @ often[: codes.ESCAPE + 1]
+            code = int(bits.argmin())
             if bits[code] < width * len(numbers):
                 coding = code
         self._plain.append((np.array([coding], np.uint64), np.array([_LIST_BITS])))
@@ -56,8 +56,7 @@ class Sink:
             shift: int64, shape (n,), how many low bits of each are plain.
             coding: int64, shape (m,), m <= n, the code of the first m values' other bits.
         """
-        some = shift > 0
-        self._low(values[some], shift[some])
+        self._low(values, shift)
         high = values[: len(coding)] >> shift[: len(coding)].astype(np.uint64)
         symbol = np.minimum(high, np.uint64(codes.ESCAPE)).view(np.int64)
         cell = coding * (codes.ESCAPE + 1) + symbol
