@@ -27,6 +27,7 @@ from bordnetz.batch.blocks import merge
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Stamp, encode_batch, encode_dictionary
 from bordnetz.batch.reader import decode_batch
+from bordnetz.batch.writer import settle_heap
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.sources.log import AT_ONCE, LogSource
 from bordnetz.can.table import DecodeTable
@@ -124,6 +125,7 @@ def measure(whole: Samples, seconds: float, rounds: int = 3) -> dict[str, float]
     dictionary = Dictionary(whole.groups, bytes(32), bytes(32))
     parts = windows(whole, seconds)
     encode, decode = [], []
+    settle_heap()
     for _ in range(rounds):
         begin = time.process_time()
         messages = [
