@@ -193,7 +193,7 @@ def encode_batch(
     rows = samples.count
     if not len(rows) or len(samples.time) + len(samples) > MAX_VALUES:
         raise ValueError(f"a batch has 1 to {MAX_VALUES} values, times counted")
-    if samples.groups != dictionary.groups:
+    if samples.groups is not dictionary.groups and samples.groups != dictionary.groups:
         raise ValueError("the samples' groups are not those of the dictionary")
     ticks = samples.time // stamp.resolution.ns
     first = int(ticks.min())

@@ -106,7 +106,8 @@ class Writer:
         Raises:
             ValueError: The samples are of another dictionary.
         """
-        if samples.groups != self.dictionary.groups:
+        groups = self.dictionary.groups
+        if samples.groups is not groups and samples.groups != groups:
             raise ValueError("the samples' groups are not those of the dictionary")
         if not len(samples.order):
             return []
