@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.reader import Reader
 from bordnetz.laptop.drive.progress import Totals
-from bordnetz.laptop.hub.upstream import Upstream
+from bordnetz.laptop.hub.upstream import Arrival, Upstream
 
 
 class Cloud:
@@ -23,26 +25,35 @@ class Cloud:
         self._upstream = upstream
         self._reader = Reader()
         self._last = 0
-        self._seen: set[str] = set()
+        # Sequences by outbox: together they name a message for ever.
+        self._seen: defaultdict[str, set[int]] = defaultdict(set)
 
     def look(self) -> None:
         """Take what has arrived since the last look."""
-        totals = self.totals
         for arrival in self._upstream.messages(self._last):
             self._last = arrival.n
-            name = arrival.properties.get("batch", f"{arrival.n}")
-            if name in self._seen:
-                continue
-            self._seen.add(name)
-            totals.metered += arrival.metered
-            totals.blocks += arrival.blocks
-            if arrival.properties.get("schema", "").startswith("dictionary"):
-                totals.dictionaries += 1
-            else:
-                totals.batches += 1
-            try:
-                for batch in self._reader.read(self._upstream.body(arrival)):
-                    totals.samples += len(batch.samples)
-            except BatchError:
-                totals.damaged += 1
-            totals.unread = self._reader.waiting
+            outbox, _, sequence = arrival.properties.get("batch", "").rpartition("-")
+            if not sequence.isdecimal():
+                self.totals.damaged += 1
+            elif int(sequence) not in self._seen[outbox]:
+                self._seen[outbox].add(int(sequence))
+                self._take(arrival)
+
+    def missing(self) -> int:
+        """Messages that have not come, though later ones of the same outbox have."""
+        return sum(max(sequences) - len(sequences) for sequences in self._seen.values())
+
+    def _take(self, arrival: Arrival) -> None:
+        totals = self.totals
+        totals.metered += arrival.metered
+        totals.blocks += arrival.blocks
+        if arrival.properties.get("schema", "").startswith("dictionary"):
+            totals.dictionaries += 1
+        else:
+            totals.batches += 1
+        try:
+            for batch in self._reader.read(self._upstream.body(arrival)):
+                totals.samples += len(batch.samples)
+        except BatchError:
+            totals.damaged += 1
+        totals.unread = self._reader.waiting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,23 +14,38 @@ from rich.console import Console
 from rich.live import Live
 
 from bordnetz.laptop.drive.buses import Choice
-from bordnetz.laptop.drive.drive import Plan
+from bordnetz.laptop.drive.drive import Outcome, Plan
 from bordnetz.laptop.drive.drive import drive as run_drive
+from bordnetz.laptop.drive.errors import ChoiceError
 from bordnetz.laptop.drive.progress import Progress
 from bordnetz.laptop.drive.view import line, picture, summary
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
+_READ = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+_INTERVAL = 5.0
+"""Seconds between two plain lines."""
+
+_COMPLAINTS = 10
+"""Lines of the module's log that are repeated at the end."""
 
 
 @click.command()
 @click.option("--seconds", type=click.FloatRange(1), help="End after that; else at Ctrl-C.")
-@click.option("--report", "report_file", type=_FILE, help="Write what it came to, as JSON.")
-@click.option("--vehicle", type=_FILE, help="Another vehicle file than the demo's.")
+@click.option(
+    "--report", "report_file", type=_WRITTEN, help="Write what it came to, as JSON, into this file."
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep batches, logs and the hub's state in this folder, which must be new or empty.",
+)
 @click.option(
     "--log",
-    type=_FILE,
+    type=_READ,
     help="Read this recording (.log, .log.gz, .asc, .blf, ...) in place of live buses.",
 )
+@click.option("--speed", help="Of the recording: 1 (as it was recorded), 10, 0.5, ... or max.")
 @click.option(
     "--dbc",
     "databases",
@@ -37,88 +53,133 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     metavar="[CHANNEL=]FILE",
     help="A DBC file for all channels or for one; may be repeated.",
 )
+@click.option("--vehicle", type=_READ, help="A vehicle file in place of the demo's.")
 @click.option("--interface", help="For all buses: unix, socketcan or any of python-can's.")
 @click.option("--channel", "channels", multiple=True, help="For each bus in turn; repeat it.")
 @click.option(
-    "--speed", default="1", show_default=True, help="Of the recording: 1, 10, ... or max."
-)
-@click.option(
     "--load",
     type=click.IntRange(0, 20_000),
-    default=0,
-    help="Fill each bus up to so many frames/s.",
+    help="Let the simulated car fill each bus up to so many frames/s.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the vehicle."
+    "--seed", type=click.IntRange(0), help="Of the simulated car: the same drives the same.  [1]"
 )
-@click.option(
-    "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Keep batches, logs and the hub's state here; it must be new or empty.",
-)
-@click.option("--manifest", type=_FILE, help="Another deployment than the project's.")
+@click.option("--manifest", type=_READ, help="A deployment template in place of the project's.")
 def drive(
     seconds: float | None,
     report_file: Path | None,
-    vehicle: Path | None,
+    folder: Path | None,
     log: Path | None,
+    speed: str | None,
     databases: tuple[str, ...],
+    vehicle: Path | None,
     interface: str | None,
     channels: tuple[str, ...],
-    speed: str,
-    load: int,
-    seed: int,
-    folder: Path | None,
+    load: int | None,
+    seed: int | None,
     manifest: Path | None,
 ) -> None:
     r"""Drive: a vehicle's CAN frames become signals, batches, and arrive in the cloud.
 
     Starts a simulated electric car, the telemetry module as it runs in its container, and a
     stand-in Edge hub, and shows what they do.  vcan0 to vcan2 carry the frames where they exist
-    and no other drive has them; Unix sockets do elsewhere.  Meanwhile, `bordnetz hub` in another
-    terminal is the portal: `bordnetz hub twin telemetry`, `bordnetz hub watch`, ...
+    and no other drive has them; Unix sockets do elsewhere.  What is collected is written in
+    deployment.template.json.
 
     \b
     A drive of 20 seconds, with a report:
         bordnetz drive --seconds 20 --report build/drive.json
+    Keep what arrived, and look into it afterwards:
+        bordnetz drive --seconds 60 --folder build/drive
+        bordnetz cat --format table --signals '*.VehicleSpeed' build/drive/hub/upstream
     A recording with its DBC file, as fast as it goes:
         bordnetz drive --log truck.log.gz --dbc j1939.dbc --speed max
+    A recording of two buses, each with its own DBC files:
+        bordnetz drive --log car.asc --dbc 1=engine.dbc --dbc 2=body.dbc
     Real CAN adapters, which carry real traffic:
         bordnetz drive --interface socketcan --channel can0 --dbc car.dbc
 
-    The exit code is 0 if every frame is accounted for and every batch arrived.
+    \b
+    Meanwhile `bordnetz hub` in another terminal is the portal:
+        bordnetz hub watch                              what arrives, decoded
+        bordnetz hub set telemetry batchWindow=2        desired properties
+        bordnetz hub call telemetry status              direct methods
+        bordnetz hub fault upstream-offline             and trouble
+
+    Ctrl-C ends the drive when everything has arrived; a second one ends it at once.  The exit
+    code is 0 if every frame is accounted for and every batch arrived, 1 if not, 2 if the options
+    do not go together, 130 if it was ended before it had begun, or by a second Ctrl-C.
     """
     choice = Choice(vehicle, interface, channels, log, tuple(_bound(text) for text in databases))
-    plan = Plan(choice, seconds, speed, load, seed, folder, manifest)
     console = Console()
-    with ExitStack() as stack:
-        outcome, wrong = run_drive(plan, _shower(console, stack))
+    plan = Plan(
+        choice, seconds, _speed(speed, log), load, seed, folder, manifest, console.is_terminal
+    )
+    try:
+        with ExitStack() as stack:
+            outcome = run_drive(plan, _shower(console, stack))
+    except KeyboardInterrupt:
+        click.echo("bordnetz drive: ended at once; what was on its way is lost", err=True)
+        sys.exit(130)
     if report_file is not None:
         report_file.parent.mkdir(parents=True, exist_ok=True)
-        report_file.write_text(json.dumps(outcome, indent=2) + "\n")
-    click.echo(summary(outcome))
-    if folder is not None:
-        click.echo(f"Look into it: bordnetz cat {folder / 'hub' / 'upstream'}")
-    for problem in wrong:
-        click.echo(f"bordnetz drive: {problem}", err=True)
-    sys.exit(1 if wrong else 0)
+        report_file.write_text(json.dumps(outcome.report, indent=2) + "\n")
+    _conclude(outcome, folder)
+    sys.exit(1 if outcome.wrong else 0)
+
+
+def _conclude(outcome: Outcome, folder: Path | None) -> None:
+    click.echo(summary(outcome.report))
+    if folder is None:
+        click.echo("Nothing of it is kept; --folder FOLDER keeps batches, logs and state.")
+    else:
+        click.echo(
+            f"Look into it: bordnetz cat {folder / 'hub' / 'upstream'}; logs are in {folder}"
+        )
+    for text in outcome.complaints[:_COMPLAINTS]:
+        click.echo(f"telemetry said: {text}", err=True)
+    if len(outcome.complaints) > _COMPLAINTS:
+        left = len(outcome.complaints) - _COMPLAINTS
+        click.echo(f"telemetry said {left} things more; --folder keeps its log", err=True)
+    for text in outcome.wrong:
+        click.echo(f"bordnetz drive: {text}", err=True)
 
 
 def _shower(console: Console, stack: ExitStack) -> Callable[[Progress], None]:
     """How progress is shown on this console."""
     if console.is_terminal:
         live = stack.enter_context(Live(console=console, auto_refresh=False))
-        return lambda progress: live.update(picture(progress), refresh=True)
-    shown = [-5.0]
+        return lambda progress: live.update(picture(progress, *console.size), refresh=True)
+    due = [0.0]
 
     def show(progress: Progress) -> None:
-        if progress.elapsed >= shown[0] + 5:
-            shown[0] = progress.elapsed
+        if not due[0]:
+            click.echo(
+                f"{len(progress.buses)} buses, {progress.collected:,} signals collected, hub at "
+                f"{progress.hub}; Ctrl-C or SIGTERM ends it, `bordnetz hub watch` looks in"
+            )
+            due[0] = _INTERVAL
+        elif progress.elapsed >= due[0]:
+            due[0] += _INTERVAL
             click.echo(line(progress))
 
     return show
 
 
+def _speed(text: str | None, log: Path | None) -> str:
+    if text is None:
+        return "1"
+    if log is None:
+        raise ChoiceError("--speed is that of a recording; give one by --log, or leave it out")
+    try:
+        speed = 1.0 if text == "max" else float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0 or not math.isfinite(speed):
+        raise ChoiceError(f"--speed {text}: give 1 (as recorded), 10, 0.5, ... or max")
+    return text
+
+
 def _bound(text: str) -> tuple[str | None, Path]:
     channel, equals, file = text.partition("=")
-    return (channel, Path(file)) if equals else (None, Path(text))
+    return (channel, Path(file)) if equals and not Path(text).is_file() else (None, Path(text))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bordnetz.can.vehicle import Vehicle
-from bordnetz.errors import BordnetzError
-from bordnetz.laptop.drive.buses import SIMULATED, Choice, project_file, settle
+from bordnetz.laptop.drive.agent import Agent
+from bordnetz.laptop.drive.buses import Choice, is_simulated, project_file, settle
 from bordnetz.laptop.drive.cloud import Cloud
-from bordnetz.laptop.drive.processes import Process, Usage
+from bordnetz.laptop.drive.ending import ending
+from bordnetz.laptop.drive.errors import ChoiceError, DriveError, StoppedError
 from bordnetz.laptop.drive.progress import BusLine, Progress
-from bordnetz.laptop.drive.report import faults, report
+from bordnetz.laptop.drive.report import Account
 from bordnetz.laptop.drive.signals import Signals
 from bordnetz.laptop.drive.workplace import Workplace
 from bordnetz.laptop.hub.control import Control, ControlError
@@ -33,9 +34,8 @@ SETTLING = 30.0
 LOOK = 0.5
 """Seconds between two looks at everything."""
 
-
-class DriveError(BordnetzError):
-    """The drive could not start or did not end as it should."""
+ANSWER = 5.0
+"""Seconds that the module has for an answer; it may be busy, or stopped in a debugger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,54 +44,76 @@ class Plan:
 
     Attributes:
         choice: Buses and recordings.
-        seconds: How long; None until interrupted, or until the recording is over.
+        seconds: How long; None until asked to end, or until the recording is over.
         speed: Of the recording, as `bordnetz telemetry` takes it.
-        load: Background frames/s a bus.
-        seed: Of the simulated vehicle.
+        load: Background frames/s a bus; None for none.
+        seed: Of the simulated vehicle; None for the first.
         folder: Where to keep everything; None keeps nothing.
         manifest: The deployment; None for the project's.
+        follow: Whether to follow some signals for a view.
     """
 
-    choice: Choice
+    choice: Choice = field(default_factory=Choice)
     seconds: float | None = None
     speed: str = "1"
-    load: int = 0
-    seed: int = 1
+    load: int | None = None
+    seed: int | None = None
     folder: Path | None = None
     manifest: Path | None = None
+    follow: bool = False
 
 
-def drive(plan: Plan, show: Callable[[Progress], None]) -> tuple[dict[str, Any], list[str]]:
-    """Drive.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a drive came to.
+
+    Attributes:
+        report: For JSON.
+        wrong: What makes it a failure, a line each.
+        complaints: Warnings and errors that the module wrote into its log.
+    """
+
+    report: dict[str, Any]
+    wrong: list[str]
+    complaints: list[str]
+
+
+def drive(plan: Plan, show: Callable[[Progress], None]) -> Outcome:
+    """Drive, until it is over or SIGINT, SIGTERM or SIGHUP ask for its end.
 
     Args:
         plan: What to do.
         show: Gets the progress twice a second.
 
-    Returns:
-        The report, and what does not add up in it.
-
     Raises:
         BordnetzError: Something cannot start, or ended on its own.
+        KeyboardInterrupt: The second signal; everything has been ended without a report.
     """
-    with Workplace(plan.folder) as workplace, ExitStack() as running:
-        trip = _Trip(plan, workplace, running)
+    with (
+        ending() as asked,
+        Workplace(plan.folder) as workplace,
+        Agent(workplace.folder) as agent,
+    ):
+        trip = _Trip(plan, workplace, agent, asked)
         trip.start()
-        # Ctrl-C ends the drive, not the report.
-        with suppress(KeyboardInterrupt):
-            trip.watch(show)
+        trip.watch(show)
         return trip.end(show)
 
 
 class _Trip:
     """One drive and its processes."""
 
-    def __init__(self, plan: Plan, workplace: Workplace, running: ExitStack) -> None:
+    def __init__(
+        self, plan: Plan, workplace: Workplace, agent: Agent, asked: threading.Event
+    ) -> None:
         self._plan = plan
         self._workplace = workplace
-        self._running = running
-        self._processes: dict[str, Process] = {}
+        self._agent = agent
+        self._asked = asked
         self._vehicle, self._vehicle_file = settle(plan.choice, workplace)
+        self._simulated = is_simulated(plan.choice, self._vehicle)
+        if not self._simulated and (plan.load is not None or plan.seed is not None):
+            raise ChoiceError("--load and --seed are the simulated car's, which does not drive now")
         self._signals = Signals()
         self._status: dict[str, Any] = {}
 
@@ -99,10 +121,11 @@ class _Trip:
 
     def start(self) -> None:
         """Start hub, module and vehicle, each when the one before is ready."""
+        folder, log = self._workplace.folder, self._plan.choice.log
         manifest = self._plan.manifest or project_file("deployment.template.json")
-        state = self._workplace.folder / "hub"
-        hub = self._run("hub", ["hub", "run", "--manifest", str(manifest), "--state", str(state)])
-        for _ in _patiently("the hub", hub):
+        state = folder / "hub"
+        self._agent.start("hub", ["hub", "run", "--manifest", str(manifest), "--state", str(state)])
+        for _ in self._patiently("hub"):
             with suppress(NoHubError, ControlError):
                 self._control = Control(state)
                 environment = self._control.env(MODULE)
@@ -110,179 +133,164 @@ class _Trip:
         self._cloud = Cloud(self._control.upstream)
         environment |= {
             "BORDNETZ_VEHICLE": str(self._vehicle_file),
-            "BORDNETZ_STATE": str(self._workplace.folder / MODULE),
+            "BORDNETZ_STATE": str(folder / MODULE),
             # Two drives have two hubs at two loopback addresses, so the port is free there.
             "BORDNETZ_METRICS_ADDRESS": f"{self._control.place.address}:9601",
         }
         arguments = [MODULE]
-        if self._plan.choice.log is not None:
-            arguments += ["--log", str(self._plan.choice.log), "--speed", self._plan.speed]
-        module = self._run(MODULE, arguments, environment)
-        for _ in _patiently("the telemetry module", module):
-            with suppress(ControlError):
-                self._ask_status()
-                if self._status["collecting"]["signals"]:
-                    break
-        if self._simulated(self._vehicle):
-            self._run("vehicle", self._simulation(), output=self._sent_file)
-        self._began = time.monotonic()
+        if log is not None:
+            arguments += ["--log", str(log), "--speed", self._plan.speed]
+        # A recording that is read a second time would arrive a second time.
+        self._agent.start(MODULE, arguments, environment, always=log is None)
+        for _ in self._patiently(MODULE):
+            if self._ask_status() and self._status["desiredVersion"]:
+                break
+        self._require_signals()
         self._progress = Progress(
             planned=self._plan.seconds,
             buses={
                 bus.name: BusLine(bus.name, self._channel(bus.channel))
                 for bus in self._vehicle.buses
             },
+            hub=self._control.place.address,
         )
+        self._sent_file = folder / "vehicle.json"
+        if self._simulated:
+            simulation = ["simulate", "--vehicle", str(self._vehicle_file)]
+            simulation += ["--seed", str(1 if self._plan.seed is None else self._plan.seed)]
+            simulation += ["--load", str(self._plan.load or 0)]
+            self._agent.start("vehicle", simulation, output=self._sent_file)
+        self._began = time.monotonic()
 
-    def _run(
-        self,
-        name: str,
-        arguments: list[str],
-        environment: dict[str, str] | None = None,
-        output: Path | None = None,
-    ) -> Process:
-        log = self._workplace.folder / f"{name}.log"
-        process = Process(name, arguments, log, environment, output)
-        self._processes[name] = process
-        self._running.callback(process.stop)
-        return process
-
-    def _simulated(self, vehicle: Vehicle) -> bool:
-        choice = self._plan.choice
-        if choice.log is not None or choice.databases:
-            return False
-        # Real adapters bring real traffic; the simulated car keeps off them.
-        return all(
-            bus.interface == "unix"
-            or (bus.interface in SIMULATED and str(bus.channel).startswith("vcan"))
-            for bus in vehicle.buses
-        )
-
-    def _simulation(self) -> list[str]:
-        return [
-            "simulate",
-            *("--vehicle", str(self._vehicle_file)),
-            *("--seed", str(self._plan.seed)),
-            *("--load", str(self._plan.load)),
-        ]
-
-    @property
-    def _sent_file(self) -> Path:
-        return self._workplace.folder / "vehicle.json"
+    def _require_signals(self) -> None:
+        if not self._status["vehicle"]["signals"]:
+            complaints = [f"\n  {text}" for text in self._agent[MODULE].complaints()]
+            raise DriveError(
+                f"no DBC file has a signal that can be used; name others{''.join(complaints)}"
+            )
 
     def _channel(self, channel: str | int) -> str:
         if self._plan.choice.log is not None:
             return f"{self._plan.choice.log.name}: {channel}"
         return Path(str(channel)).name
 
+    def _patiently(self, name: str) -> Iterator[None]:
+        """Try again and again until it works.
+
+        Raises:
+            ProcessError: A process has ended.
+            DriveError: It takes too long, or the end was asked for.
+        """
+        deadline = time.monotonic() + STARTING
+        while time.monotonic() < deadline:
+            self._agent.check()
+            yield
+            if self._asked.wait(0.05):
+                raise StoppedError("ended before the drive began")
+        tail = self._agent[name].tail()
+        raise DriveError(f"{name} was not ready within {STARTING:.0f} s; it said last:\n{tail}")
+
     # -- on the way
 
     def watch(self, show: Callable[[Progress], None]) -> None:
-        """Show what happens until it is over."""
-        while not self._over():
+        """Show what happens until it is over, or the end is asked for."""
+        while True:
+            self._agent.check()
             self._look()
             show(self._progress)
-            time.sleep(LOOK)
+            left = self._left()
+            if left <= 0 or self._asked.wait(min(LOOK, left)):
+                return
 
-    def _over(self) -> bool:
-        for process in self._processes.values():
-            process.check()
-        elapsed = time.monotonic() - self._began
-        if self._plan.seconds is not None and elapsed >= self._plan.seconds:
-            return True
-        return bool(self._status["source"]["ended"])
+    def _left(self) -> float:
+        """Seconds until the drive is over."""
+        if self._status["source"]["ended"]:
+            return 0.0
+        if self._plan.seconds is None:
+            return LOOK
+        return self._began + self._plan.seconds - time.monotonic()
 
     def _look(self) -> None:
         """Bring the progress up to date."""
-        before, progress = self._progress.elapsed, self._progress
-        # A module that is stopped or busy for a moment answers next time.
-        with suppress(ControlError):
-            self._ask_status()
-            self._signals.take(self._control.call(MODULE, "snapshot", {})[1])
+        progress = self._progress
+        if self._ask_status():
+            now = time.monotonic() - self._began
+            for name, page in self._status["buses"].items():
+                bus = progress.buses.setdefault(name, BusLine(name, "no bus of the vehicle file"))
+                bus.update(page["received"], sum(page["dropped"].values()), now)
+            progress.waiting = self._status["outbox"]["messages"]
+            progress.connected = self._status["hub"]["connected"]
+            progress.collected = self._status["collecting"]["signals"]
+            if self._plan.follow:
+                with suppress(ControlError):
+                    wanted = {"signals": self._signals.wanted}
+                    answer = self._control.call(MODULE, "snapshot", wanted, timeout=ANSWER)
+                    self._signals.take(answer[1])
+        else:
+            progress.connected = False
         self._cloud.look()
         progress.elapsed = time.monotonic() - self._began
-        for name, page in self._status["buses"].items():
-            bus = progress.buses.setdefault(name, BusLine(name, "no bus of the vehicle file"))
-            past = max(progress.elapsed - before, 1e-3)
-            bus.rate += 0.5 * ((page["received"] - bus.frames) / past - bus.rate)
-            bus.frames = page["received"]
-            bus.dropped = sum(page["dropped"].values())
         progress.signals = self._signals.lines
         progress.cloud = self._cloud.totals
-        progress.waiting = self._status["outbox"]["messages"]
-        progress.acknowledged = self._status["outbox"]["acknowledged"]
-        progress.connected = self._status["hub"]["connected"]
-        progress.collected = self._status["collecting"]["signals"]
+        progress.restarts = len(self._agent.exits)
 
-    def _ask_status(self) -> None:
-        code, status = self._control.call(MODULE, "status")
-        if code != 200 or "samples" not in status:
-            raise ControlError(f"{MODULE} does not answer: {status}", code)
-        self._status = status
+    def _ask_status(self) -> bool:
+        """Ask the module; False if it does not answer, for it may be starting, busy or stopped."""
+        with suppress(ControlError):
+            code, status = self._control.call(MODULE, "status", timeout=ANSWER)
+            if code == 200 and "samples" in status:
+                self._status = status
+                self._agent.proven(MODULE)
+                return True
+        return False
 
     # -- end
 
-    def end(self, show: Callable[[Progress], None]) -> tuple[dict[str, Any], list[str]]:
+    def end(self, show: Callable[[Progress], None]) -> Outcome:
         """Let everything arrive, end the processes and add up."""
         elapsed = time.monotonic() - self._began
-        sent = self._end_vehicle()
-        self._settle(sent)
-        self._look()
+        account = self._settle(self._end_vehicle())
+        for name, page in account.status["buses"].items():
+            self._progress.buses[name].frames = page["received"]
+        self._progress.cloud = self._cloud.totals
+        self._progress.waiting = account.status["outbox"]["messages"]
         show(self._progress)
-        for process in reversed(self._processes.values()):
-            process.stop()
-        usage = {
-            name: process.usage or Usage(0.0, 0.0) for name, process in self._processes.items()
-        }
-        wrong = faults(self._status, self._cloud.totals, sent)
-        wrong += [
-            f"{name} ended with exit code {process.exit_code}"
-            for name, process in self._processes.items()
-            if process.exit_code
-        ]
-        return report(elapsed, self._status, self._cloud.totals, sent, usage), wrong
+        self._agent.stop_all()
+        report = account.report(elapsed, self._progress.collected, self._agent.usage())
+        wrong = [*account.unsettled(), *account.faults(), *self._agent.failures()]
+        return Outcome(report, wrong, self._agent[MODULE].complaints())
 
     def _end_vehicle(self) -> int | None:
         """Stop the simulated vehicle; the frames that it put on the buses."""
-        vehicle = self._processes.get("vehicle")
-        if vehicle is None:
+        if not self._simulated:
             return None
-        vehicle.stop()
+        vehicle = self._agent["vehicle"]
+        vehicle.check()
+        self._agent.stop("vehicle")
         lines = self._sent_file.read_text().splitlines()
         if not lines:
             vehicle.check()
         return int(json.loads(lines[-1])["sent"])
 
-    def _settle(self, sent: int | None) -> None:
-        """Wait until everything that was sent has arrived in the cloud, or patience ends."""
+    def _settle(self, sent: int | None) -> Account:
+        """Stop collecting and wait until everything has arrived, or patience ends."""
         deadline = time.monotonic() + SETTLING
-        flushed = False
-        while time.monotonic() < deadline:
-            self._processes[MODULE].check()
-            self._ask_status()
+        told = False
+        while True:
+            self._agent.check()
+            answered = self._ask_status()
             self._cloud.look()
-            if sent is None or self._status["frames"]["received"] >= sent:
-                if not flushed:
-                    self._control.call(MODULE, "flush")
-                    flushed = True
-                elif (
-                    not self._status["outbox"]["messages"]
-                    and self._cloud.totals.samples >= self._status["samples"]["stored"]
-                ):
-                    return
+            account = Account(
+                self._status, self._cloud.totals, self._cloud.missing(), sent, self._agent.exits
+            )
+            received = self._status["frames"]["received"]
+            if not told and (sent is None or received >= sent or self._agent.exits):
+                # As an operator would: what has come is sent, what comes now is not asked for.
+                with suppress(ControlError):
+                    self._control.set(MODULE, {"collect": []})
+                    told = True
+            elif answered and not account.unsettled():
+                return account
+            if time.monotonic() >= deadline:
+                return account
             time.sleep(0.1)
-
-
-def _patiently(what: str, process: Process) -> Iterator[None]:
-    """Try again and again until it works; ends with an error if the process does or takes long.
-
-    Raises:
-        ProcessError: The process has ended.
-        DriveError: It takes too long.
-    """
-    deadline = time.monotonic() + STARTING
-    while time.monotonic() < deadline:
-        process.check()
-        yield
-        time.sleep(0.05)
-    raise DriveError(f"{what} was not ready within {STARTING:.0f} s; see {process.log}")

@@ -1,6 +1,7 @@
 """The processes of a drive: started with their own log files, ended cleanly, and accounted for."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bordnetz.errors import BordnetzError
+from bordnetz.laptop.drive.errors import ProcessError
 
 PATIENCE = 10.0
 """Seconds between SIGTERM and SIGKILL; a module promises to be gone after 7."""
@@ -18,9 +19,8 @@ PATIENCE = 10.0
 _TAIL = 12
 """Lines of a log that an error shows."""
 
-
-class ProcessError(BordnetzError):
-    """A process of the drive ended when it should not have."""
+_COMPLAINT = re.compile(r"<[0-4]> .*? \[[A-Z]+\] - (.*)")
+"""A warning or worse, as the modules' logs write it (see `bordnetz.edge.log`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +89,18 @@ class Process:
         """Ask it to end."""
         self._signal(signal.SIGTERM)
 
-    def stop(self) -> None:
-        """Ask it to end, and end it if it does not."""
+    def stop(self, patience: float = PATIENCE) -> None:
+        """Ask it to end, and end it if it does not within ``patience`` seconds."""
         self.terminate()
-        if not self._ended.wait(PATIENCE):
+        if not self._ended.wait(patience):
             self._signal(signal.SIGKILL)
             self._ended.wait()
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for its end; False if it still runs after ``seconds``."""
-        return self._ended.wait(seconds)
+    def complaints(self) -> list[str]:
+        """The warnings and errors in its log, without repetition."""
+        with self.log.open(errors="replace") as lines:
+            found = (_COMPLAINT.match(line) for line in lines)
+            return list(dict.fromkeys(match[1] for match in found if match))
 
     def check(self) -> None:
         """Make sure that it still runs.
@@ -107,11 +109,14 @@ class Process:
             ProcessError: It has ended; the text shows the end of its log.
         """
         if not self.running:
-            lines = self.log.read_text(errors="replace").splitlines()[-_TAIL:]
-            told = "\n  ".join(lines) or "(nothing)"
             raise ProcessError(
-                f"{self.name} ended with exit code {self.exit_code}; it said last:\n  {told}"
+                f"{self.name} ended with exit code {self.exit_code}; it said last:\n{self.tail()}"
             )
+
+    def tail(self) -> str:
+        """The end of its log, indented."""
+        lines = self.log.read_text(errors="replace").splitlines()[-_TAIL:]
+        return "\n".join(f"  {line}" for line in lines or ["(nothing)"])
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running and self._child.returncode is None:

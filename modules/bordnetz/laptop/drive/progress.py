@@ -1,10 +1,14 @@
 """What a drive has come to so far: the numbers that its view shows and its report keeps."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
-HISTORY = 40
-"""Points of a signal's curve."""
+HISTORY = 80
+"""Points of a signal's curve at most."""
+
+MEMORY = 2.0
+"""Seconds over which a rate is averaged: calm enough to read, quick enough to follow."""
 
 BLOCK = 4096
 """Bytes that IoT Hub meters as one message (Azure IoT Hub quotas and throttling)."""
@@ -20,6 +24,7 @@ class BusLine:
         frames: Received so far.
         rate: Frames a second, lately.
         dropped: Frames lost or unusable though wanted.
+        seen: When that was, s.
     """
 
     name: str
@@ -27,6 +32,16 @@ class BusLine:
     frames: int = 0
     rate: float = 0.0
     dropped: int = 0
+    seen: float | None = None
+
+    def update(self, frames: int, dropped: int, now: float) -> None:
+        """Take the counts of a moment, s; they begin anew where the module has."""
+        if self.seen is not None and now > self.seen:
+            lately = max(frames - self.frames, 0) / (now - self.seen)
+            first = not self.rate
+            weight = 1.0 if first else 1 - math.exp((self.seen - now) / MEMORY)
+            self.rate += weight * (lately - self.rate)
+        self.frames, self.dropped, self.seen = frames, dropped, now
 
 
 @dataclass(slots=True)
@@ -63,6 +78,11 @@ class Totals:
     unread: int = 0
 
     @property
+    def messages(self) -> int:
+        """All of them."""
+        return self.batches + self.dictionaries
+
+    @property
     def bytes_per_sample(self) -> float:
         """Dictionaries and properties included."""
         return self.metered / self.samples if self.samples else 0.0
@@ -83,10 +103,11 @@ class Progress:
         buses: By name.
         signals: Some signals worth looking at.
         cloud: What arrived.
+        hub: Loopback address of the hub.
         waiting: Messages in the outbox.
-        acknowledged: Messages that the hub has acknowledged.
         connected: Whether the module is connected to the hub.
         collected: How many signals are asked for.
+        restarts: How often the module was started again.
     """
 
     elapsed: float = 0.0
@@ -94,7 +115,28 @@ class Progress:
     buses: dict[str, BusLine] = field(default_factory=dict)
     signals: list[SignalLine] = field(default_factory=list)
     cloud: Totals = field(default_factory=Totals)
+    hub: str = ""
     waiting: int = 0
-    acknowledged: int = 0
     connected: bool = False
     collected: int = 0
+    restarts: int = 0
+
+    @property
+    def frames(self) -> int:
+        """Of all buses."""
+        return sum(bus.frames for bus in self.buses.values())
+
+    @property
+    def rate(self) -> float:
+        """Frames a second of all buses, lately."""
+        return sum(bus.rate for bus in self.buses.values())
+
+    @property
+    def dropped(self) -> int:
+        """Frames of all buses."""
+        return sum(bus.dropped for bus in self.buses.values())
+
+    @property
+    def acknowledged(self) -> int:
+        """Messages that have arrived and that the module no longer keeps."""
+        return max(self.cloud.messages - self.waiting, 0)

@@ -2,76 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bordnetz.laptop.drive.processes import Usage
 from bordnetz.laptop.drive.progress import Totals
 
 
-def report(
-    seconds: float,
-    status: Mapping[str, Any],
-    cloud: Totals,
-    sent: int | None,
-    usage: Mapping[str, Usage],
-) -> dict[str, Any]:
-    """What a drive came to, for JSON.
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Everything that a drive came to.
 
-    Args:
-        seconds: How long frames could flow.
-        status: The telemetry module's last answer to ``status``.
+    Attributes:
+        status: The telemetry module's answer to ``status``; its books begin at its start.
         cloud: What arrived.
+        missing: Messages that did not arrive though later ones of the same outbox did.
         sent: Frames that the simulated vehicle put on the buses; None without one.
-        usage: Of each process.
+        exits: Exit codes of the module where it ended and was started again.
     """
-    frames = status["frames"]
-    return {
-        "seconds": round(seconds, 1),
-        "frames_sent": sent,
-        "frames": frames["received"],
-        "frames_decoded": frames["decoded"],
-        "frames_not_asked": frames["notAsked"],
-        "frames_not_data": frames["notData"],
-        "frames_dropped": sum(frames["dropped"].values()),
-        "dropped": frames["dropped"],
-        "signals": status["collecting"]["signals"],
-        "samples": cloud.samples,
-        "batches": cloud.batches,
-        "dictionaries": cloud.dictionaries,
-        "acknowledged": status["outbox"]["acknowledged"] - cloud.dictionaries,
-        "bytes": cloud.metered,
-        "bytes_per_sample": round(cloud.bytes_per_sample, 4),
-        "blocks_4k": cloud.blocks,
-        "block_fill": round(cloud.block_fill, 4),
-        "processes": {
-            name: {"cpu_seconds": used.cpu_seconds, "rss_mib": used.rss_mib}
-            for name, used in usage.items()
-        },
-    }
 
+    status: Mapping[str, Any]
+    cloud: Totals
+    missing: int
+    sent: int | None
+    exits: Sequence[int] = ()
 
-def faults(status: Mapping[str, Any], cloud: Totals, sent: int | None) -> list[str]:
-    """What does not add up, a line each; nothing if the drive went well."""
-    found = []
-    for bus, page in {"all buses": status["frames"], **status["buses"]}.items():
-        accounted = page["decoded"] + page["notAsked"] + page["notData"]
-        accounted += sum(page["dropped"].values())
-        if accounted != page["received"]:
-            found.append(f"{bus}: {page['received']} frames came in, {accounted} are accounted for")
-    received = status["frames"]["received"]
-    if sent is not None and received < sent:
-        found.append(f"{sent} frames were sent, {received} came in")
-    samples = status["samples"]
-    lost = sum(samples["dropped"].values())
-    if samples["decoded"] != samples["stored"] + samples["held"] + lost:
-        found.append(f"samples do not add up: {samples}")
-    if lost:
-        found.append(f"{lost} samples were dropped: {samples['dropped']}")
-    if samples["stored"] != cloud.samples:
-        found.append(f"{samples['stored']} samples were stored, {cloud.samples} arrived")
-    if status["outbox"]["messages"]:
-        found.append(f"{status['outbox']['messages']} messages are not acknowledged")
-    if cloud.damaged or cloud.unread:
-        found.append(f"{cloud.damaged} messages are damaged, {cloud.unread} lack their dictionary")
-    return found
+    def unsettled(self) -> list[str]:
+        """What time may still put right, a line each."""
+        found = []
+        status = self.status
+        if status["collecting"]["signals"]:
+            found.append("telemetry has not told that it stopped collecting")
+        for bus, page in {"all buses": status["frames"], **status["buses"]}.items():
+            accounted = page["decoded"] + page["notAsked"] + page["notData"]
+            accounted += sum(page["dropped"].values())
+            if accounted != page["received"]:
+                found.append(
+                    f"{bus}: {page['received']} frames came in, {accounted} are accounted for"
+                )
+        received, samples = status["frames"]["received"], status["samples"]
+        if self.sent is not None and received < self.sent and not self.exits:
+            found.append(f"{self.sent} frames were sent, {received} came in")
+        if samples["held"]:
+            found.append(f"{samples['held']} samples are in no batch yet")
+        if samples["stored"] > self.cloud.samples:
+            found.append(f"{samples['stored']} samples were stored, {self.cloud.samples} arrived")
+        if status["outbox"]["messages"]:
+            found.append(f"{status['outbox']['messages']} messages are not acknowledged")
+        if self.missing:
+            found.append(f"{self.missing} messages of the outbox have not arrived")
+        if self.cloud.unread:
+            found.append(f"{self.cloud.unread} batches lack their dictionary")
+        return found
+
+    def faults(self) -> list[str]:
+        """What is wrong for good, a line each."""
+        found = []
+        status, samples = self.status, self.status["samples"]
+        lost = sum(samples["dropped"].values())
+        if samples["decoded"] != samples["stored"] + samples["held"] + lost:
+            found.append(f"samples do not add up: {samples}")
+        if lost:
+            found.append(f"{lost} samples were dropped: {samples['dropped']}")
+        if self.cloud.damaged:
+            found.append(f"{self.cloud.damaged} messages that arrived are damaged")
+        if self.exits:
+            codes = ", ".join(str(code) for code in self.exits)
+            found.append(
+                f"telemetry ended and was started again, {len(self.exits)} in all (exit code "
+                f"{codes}); what it had not put into its outbox is lost, and the books of the "
+                "frames begin at its last start"
+            )
+            return found
+        if samples["stored"] < self.cloud.samples:
+            found.append(f"{samples['stored']} samples were stored, {self.cloud.samples} arrived")
+        acknowledged = status["outbox"]["acknowledged"]
+        if acknowledged != self.cloud.messages:
+            found.append(
+                f"{acknowledged} messages were acknowledged, {self.cloud.messages} arrived"
+            )
+        return found
+
+    def report(self, seconds: float, signals: int, usage: Mapping[str, Usage]) -> dict[str, Any]:
+        """The account for JSON.
+
+        Args:
+            seconds: How long frames could flow.
+            signals: How many were collected.
+            usage: Of each process.
+        """
+        frames, cloud = self.status["frames"], self.cloud
+        return {
+            "seconds": round(seconds, 1),
+            "restarts": len(self.exits),
+            "signals": signals,
+            "frames_sent": self.sent,
+            "frames": frames["received"],
+            "frames_decoded": frames["decoded"],
+            "frames_not_asked": frames["notAsked"],
+            "frames_not_data": frames["notData"],
+            "frames_dropped": sum(frames["dropped"].values()),
+            "dropped": frames["dropped"],
+            "samples": cloud.samples,
+            "batches": cloud.batches,
+            "dictionaries": cloud.dictionaries,
+            # Only the hub's acknowledgement lets a message leave the outbox.
+            "acknowledged": max(cloud.batches - self.status["outbox"]["messages"], 0),
+            "bytes": cloud.metered,
+            "bytes_per_sample": round(cloud.bytes_per_sample, 4),
+            "blocks_4k": cloud.blocks,
+            "block_fill": round(cloud.block_fill, 4),
+            "processes": {
+                name: {"cpu_seconds": used.cpu_seconds, "rss_mib": used.rss_mib}
+                for name, used in usage.items()
+            },
+        }

@@ -1,9 +1,10 @@
-"""A drive on the terminal: a live picture, or plain lines where there is no terminal."""
+"""A drive on the terminal: a live picture that fits it, or plain lines where there is none."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -13,85 +14,49 @@ from bordnetz.laptop.drive.progress import Progress, SignalLine
 
 _BARS = "▁▂▃▄▅▆▇█"
 
+_WIDE = 100
+"""Columns from which on there is room for the buses' channels."""
 
-def picture(progress: Progress) -> RenderableType:
-    """The live view."""
-    return Group(
-        _headline(progress),
-        Columns([_buses(progress), _cloud(progress)], padding=(0, 1)),
-        _signals(progress.signals),
-    )
+_VALUE, _UNIT, _CURVE = 14, 7, 14
+"""Columns of a signal's value, of its unit, and of its curve at least."""
+
+
+def picture(progress: Progress, width: int, height: int) -> RenderableType:
+    """The live view.
+
+    Args:
+        progress: What to show.
+        width: Of the terminal, columns.
+        height: Of the terminal, rows; there are as many signals as fit.
+    """
+    buses, cloud = _buses(progress, wide=width >= _WIDE), _cloud(progress)
+    side_by_side = Table.grid(expand=True)
+    side_by_side.add_column(ratio=1)
+    side_by_side.add_column()
+    rows = max(len(progress.buses) + 1, cloud.row_count)
+    side_by_side.add_row(_panel(buses, "CAN", rows), _panel(cloud, "in the cloud", rows))
+    # Besides the signals: the first line, four edges of panels, a heading, the line of the cursor.
+    room = height - rows - 7
+    parts: list[RenderableType] = [_headline(progress, width), side_by_side]
+    if progress.signals and room > 0:
+        parts.append(_panel(_signals(progress.signals[:room], width), "signals"))
+    return Group(*parts)
 
 
 def line(progress: Progress) -> str:
     """One line for logs and pipes."""
     cloud = progress.cloud
-    frames = sum(bus.frames for bus in progress.buses.values())
-    rate = sum(bus.rate for bus in progress.buses.values())
-    dropped = sum(bus.dropped for bus in progress.buses.values())
-    return (
-        f"{progress.elapsed:6.1f} s  {frames:,} frames ({rate:,.0f}/s, {dropped:,} dropped)  "
-        f"{cloud.batches:,} batches, {cloud.samples:,} samples in the cloud at "
-        f"{cloud.bytes_per_sample:.3f} B each  outbox {progress.waiting:,}  "
-        f"acknowledged {progress.acknowledged:,}"
-    )
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """A curve of characters, one a value, from the lowest to the highest of them."""
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    span = high - low
-    if not span > 0:
-        return _BARS[0] * len(values)
-    return "".join(_BARS[min(int((value - low) / span * 8), 7)] for value in values)
-
-
-def _headline(progress: Progress) -> Text:
-    whole = f" of {progress.planned:.0f}" if progress.planned else ""
-    link = ("connected", "green") if progress.connected else ("not connected", "yellow")
-    return Text.assemble(
-        ("bordnetz drive ", "bold"),
-        f" {progress.elapsed:.0f}{whole} s   {progress.collected:,} signals collected   hub ",
-        link,
-        "   Ctrl-C ends it",
-    )
-
-
-def _buses(progress: Progress) -> Panel:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("bus", style="cyan")
-    table.add_column("channel", overflow="ellipsis", max_width=24, no_wrap=True)
-    for column in ("frames/s", "frames", "dropped"):
-        table.add_column(column, justify="right")
-    for bus in progress.buses.values():
-        lost = Text(f"{bus.dropped:,}", "red bold" if bus.dropped else "green")
-        table.add_row(bus.name, bus.channel, f"{bus.rate:,.0f}", f"{bus.frames:,}", lost)
-    return Panel(table, title="CAN", title_align="left", border_style="dim")
-
-
-def _cloud(progress: Progress) -> Panel:
-    cloud = progress.cloud
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="cyan")
-    table.add_column(justify="right")
-    table.add_row("samples", f"{cloud.samples:,}")
-    table.add_row("bytes a sample", Text(f"{cloud.bytes_per_sample:.3f}", "bold"))
-    table.add_row("batches + dictionaries", f"{cloud.batches:,} + {cloud.dictionaries:,}")
-    table.add_row("4 KB blocks, filled", f"{cloud.blocks:,}, {cloud.block_fill:.1%}")
-    table.add_row("outbox, acknowledged", f"{progress.waiting:,}, {progress.acknowledged:,}")
-    return Panel(table, title="in the cloud", title_align="left", border_style="dim")
-
-
-def _signals(signals: Sequence[SignalLine]) -> Panel:
-    table = Table(box=None, pad_edge=False, expand=True)
-    table.add_column("signal", style="cyan", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for signal in signals:
-        value = signal.text or f"{signal.value:,.6g}"
-        table.add_row(signal.name, value, signal.unit, Text(sparkline(signal.history), "green"))
-    return Panel(table, title="signals", title_align="left", border_style="dim")
+    frames = f"{progress.frames:,} frames ({progress.rate:,.0f}/s, {progress.dropped:,} dropped)"
+    if cloud.batches:
+        arrived = (
+            f"{cloud.samples:,} samples in {cloud.batches:,} batches in the cloud, "
+            f"{cloud.bytes_per_sample:.3f} bytes each"
+        )
+    else:
+        arrived = f"{progress.collected:,} signals collected, no batch is full yet"
+    waiting = f", {progress.waiting:,} messages wait" if progress.waiting else ""
+    again = f", telemetry started again {progress.restarts} times" if progress.restarts else ""
+    return f"{progress.elapsed:6.1f} s  {frames}; {arrived}{waiting}{again}"
 
 
 def summary(report: Mapping[str, Any]) -> str:
@@ -105,6 +70,7 @@ def summary(report: Mapping[str, Any]) -> str:
             f"{report['frames']:,} frames in {report['seconds']:,} s: "
             f"{report['frames_decoded']:,} decoded, {report['frames_not_asked']:,} not asked for, "
             f"{report['frames_not_data']:,} not data, {report['frames_dropped']:,} dropped"
+            f"{_reasons(report['dropped'])}"
         ),
         (
             f"{report['samples']:,} samples of {report['signals']:,} signals arrived in "
@@ -118,3 +84,96 @@ def summary(report: Mapping[str, Any]) -> str:
         f"CPU and memory: {used}",
     ]
     return "\n".join(lines)
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A curve of characters, one a value, from the lowest to the highest of them."""
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    span = high - low
+    if not 0 < span < float("inf"):
+        return _BARS[0] * len(values)
+    return "".join(_BARS[min(int((value - low) / span * 8), 7)] for value in values)
+
+
+def _headline(progress: Progress, width: int) -> Text:
+    whole = f" of {progress.planned:.0f}" if progress.planned else ""
+    link = ("connected", "green") if progress.connected else ("not connected", "yellow bold")
+    parts: list[str | tuple[str, str]] = [
+        ("bordnetz drive ", "bold"),
+        f" {progress.elapsed:.0f}{whole} s   {progress.collected:,} signals   hub ",
+        link,
+    ]
+    if progress.restarts:
+        parts.append((f"   telemetry started again: {progress.restarts}", "yellow bold"))
+    parts.append("   Ctrl-C ends it")
+    if width >= _WIDE:
+        parts.append(("   look in: bordnetz hub watch", "dim"))
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+
+
+def _buses(progress: Progress, *, wide: bool) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("bus", style="cyan", no_wrap=True, overflow="ellipsis", ratio=1)
+    if wide:
+        table.add_column("channel", no_wrap=True, overflow="ellipsis", max_width=28)
+    for column in ("frames/s", "frames", "dropped"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for bus in progress.buses.values():
+        lost = Text(f"{bus.dropped:,}", "red bold" if bus.dropped else "green")
+        cells: list[RenderableType] = [bus.name]
+        cells += [bus.channel] if wide else []
+        table.add_row(*cells, f"{bus.rate:,.0f}", f"{bus.frames:,}", lost)
+    return table
+
+
+def _cloud(progress: Progress) -> Table:
+    cloud = progress.cloud
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, min_width=11)
+    table.add_row("samples", f"{cloud.samples:,}")
+    table.add_row("bytes a sample", Text(f"{cloud.bytes_per_sample:.3f}", "bold"))
+    table.add_row("batches", f"{cloud.batches:,}")
+    table.add_row("4 KB blocks", f"{cloud.blocks:,}, {cloud.block_fill:.0%} full")
+    table.add_row("acknowledged", f"{progress.acknowledged:,} of {cloud.messages:,}")
+    waiting = Text(f"{progress.waiting:,}", "yellow bold" if progress.waiting > 1 else "")
+    table.add_row("in the outbox", waiting)
+    return table
+
+
+def _signals(signals: Sequence[SignalLine], width: int) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    longest = max(len(signal.name) for signal in signals)
+    # Two edges, and a space at each side of every column but at the ends.
+    room = width - 4 - 3 * 2
+    name = min(longest, room - _VALUE - _UNIT - _CURVE)
+    table.add_column("signal", no_wrap=True, width=name)
+    table.add_column("value", justify="right", no_wrap=True, overflow="ellipsis", width=_VALUE)
+    table.add_column("unit", no_wrap=True, overflow="ellipsis", width=_UNIT)
+    table.add_column("", no_wrap=True, ratio=1)
+    curve = room - name - _VALUE - _UNIT
+    for signal in signals:
+        value = signal.text or f"{signal.value:,.6g}"
+        recent = list(signal.history)[-curve:]
+        table.add_row(
+            _name(signal.name, name), value, signal.unit, Text(sparkline(recent), "green")
+        )
+    return table
+
+
+def _name(name: str, width: int) -> Text:
+    """A qualified name; its end tells more than its beginning."""
+    if len(name) > width:
+        name = "…" + name[len(name) - width + 1 :]
+    before, dot, last = name.rpartition(".")
+    return Text.assemble((before + dot, "dim cyan"), (last, "cyan"))
+
+
+def _panel(content: Table, title: str, rows: int | None = None) -> Panel:
+    height = None if rows is None else rows + 2
+    return Panel(content, title=title, title_align="left", border_style="dim", height=height)
+
+
+def _reasons(dropped: Mapping[str, int]) -> str:
+    told = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+    return f" ({told})" if told else ""

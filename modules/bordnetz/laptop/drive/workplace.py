@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from bordnetz.can.vehicle import Bus, Vehicle
+from bordnetz.laptop.drive.errors import ChoiceError
 
 VCAN = tuple(f"vcan{n}" for n in range(3))
 
@@ -22,8 +23,8 @@ class Workplace:
     """A folder for one drive, removed afterwards unless it was asked for by name.
 
     Args:
-        folder: Keep everything here; None: a temporary folder.  Sockets lie in a temporary folder
-            in any case, because their paths must be short (`unix(7)`: 107 bytes).
+        folder: Keep everything here, new or empty; None: a temporary folder.  Sockets lie in a
+            temporary folder in any case, because their paths must be short (`unix(7)`: 107 bytes).
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -31,11 +32,16 @@ class Workplace:
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        """Make the folders."""
+        """Make the folders.
+
+        Raises:
+            ChoiceError: The folder holds something already, or cannot be made.
+        """
+        if self._asked_for is not None:
+            _make_empty(self._asked_for)
         self._temporary = tempfile.TemporaryDirectory(prefix="bordnetz-")
         self.sockets = Path(self._temporary.name)
         self.folder = self._asked_for or self.sockets
-        self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
@@ -72,16 +78,27 @@ class Workplace:
             vehicle: As its own file says.
             interface: For all buses; None: vcan0..2 if free, else Unix datagram sockets.
             channels: One a bus, in the order of the file; () chooses them.
+
+        Raises:
+            ChoiceError: There are no channels to choose for this interface.
         """
+        fits = len(vehicle.buses) <= len(VCAN)
         if interface is None:
-            interface = "socketcan" if len(vehicle.buses) <= len(VCAN) and self.vcan() else "unix"
+            interface = "socketcan" if channels or (fits and self.vcan()) else "unix"
+        elif interface == "socketcan" and not channels and not (fits and self.vcan()):
+            raise ChoiceError(
+                f"--interface socketcan: {', '.join(VCAN)} are missing, too few, or in use by "
+                "another drive; give --channel for each bus, or --interface unix"
+            )
         if not channels:
-            channels = VCAN
+            if interface not in ("unix", "socketcan"):
+                raise ChoiceError(f"--interface {interface} needs --channel, once for each bus")
+            channels = VCAN[: len(vehicle.buses)]
             if interface == "unix":
                 channels = [str(self.sockets / f"{bus.name}.sock") for bus in vehicle.buses]
         buses = [
             bus.model_copy(update={"interface": interface, "channel": channel})
-            for bus, channel in zip(vehicle.buses, channels, strict=False)
+            for bus, channel in zip(vehicle.buses, channels, strict=True)
         ]
         return self.write(vehicle.name, buses, [vehicle.databases(bus) for bus in vehicle.buses])
 
@@ -91,7 +108,7 @@ class Workplace:
         """Write a vehicle file into the folder and load it."""
         path = self.folder / "vehicle.toml"
         lines = [f"name = {json.dumps(name)}"]
-        for bus, files in zip(buses, databases, strict=False):
+        for bus, files in zip(buses, databases, strict=True):
             content = bus.model_dump(exclude_defaults=True, exclude={"dbc"})
             content["dbc"] = [str(file.resolve()) for file in files]
             lines += ["", "[[bus]]"]
@@ -107,3 +124,13 @@ class Workplace:
                 lines += [f"{key} = {json.dumps(value)}" for key, value in options.items()]
         path.write_text("\n".join(lines) + "\n")
         return Vehicle.load(path), path
+
+
+def _make_empty(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        occupied = any(folder.iterdir())
+    except OSError as error:
+        raise ChoiceError(f"--folder {folder}: {error.strerror}; name another folder") from error
+    if occupied:
+        raise ChoiceError(f"--folder {folder}: it is not empty; name a new or an empty folder")

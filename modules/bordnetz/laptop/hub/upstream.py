@@ -135,6 +135,8 @@ class Upstream:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._read = (0, 0)
+        """``n`` of the last message read, and where its line ends: what comes later lies behind."""
 
     def messages(self, after: int = 0) -> Iterator[Arrival]:
         """The messages that are there, in order of arrival.
@@ -145,7 +147,9 @@ class Upstream:
         Raises:
             UpstreamError: A line that the hub has not written.
         """
-        for arrival, _ in self._lines(0):
+        n, offset = self._read
+        for arrival, end in self._lines(offset if n <= after else 0):
+            self._read = arrival.n, end
             if arrival.n > after:
                 yield arrival
 
