@@ -3,13 +3,12 @@
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bordnetz.laptop.manifest.limits import SECTION_BYTES, check_section, section_size
 
 # A loaded machine is no failure.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**52), 2**52 - 1) | st.text(max_size=20),
@@ -21,7 +20,6 @@ values = st.recursive(
 )
 
 
-@patient
 @given(st.dictionaries(st.text("abcä", min_size=1, max_size=5), values, max_size=5))
 def test_no_way_of_counting_a_section_exceeds_its_size(section: dict[str, Any]) -> None:
     def count(value: Any) -> int:
@@ -44,7 +42,6 @@ def test_no_way_of_counting_a_section_exceeds_its_size(section: dict[str, Any]) 
     assert section_size(section) >= len(compact.encode())
 
 
-@patient
 @given(st.integers(0, 3), st.integers(SECTION_BYTES - 40, SECTION_BYTES + 40))
 def test_a_section_is_refused_from_the_first_byte_too_many(parts: int, size: int) -> None:
     section: dict[str, Any] = {f"k{number}": "x" * 4000 for number in range(parts)}

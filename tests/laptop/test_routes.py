@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bordnetz.laptop.routes import DEFAULT_PRIORITY, RouteError, parse_route, select
@@ -397,7 +397,6 @@ def render(node: Node) -> str:
 
 
 # A loaded machine is no failure.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def evaluate(node: Node) -> Any:
@@ -437,7 +436,6 @@ def evaluate(node: Node) -> Any:
     return operators[node.sign]()
 
 
-@patient
 @given(conditions)
 def test_precedence_and_truth_agree_with_the_tree(tree: Node) -> None:
     assert matches(render(tree), PROPERTIES) is (evaluate(tree) is True)
@@ -449,7 +447,6 @@ WORDS = """FROM WHERE INTO AND OR NOT SELECT true null length BrokeredEndpoint a
 ALPHABET = st.sampled_from([*WORDS.split(), "\x00", "\ud800"])
 
 
-@patient
 @given(
     st.lists(st.tuples(ALPHABET, st.sampled_from(["", " "])), max_size=25).map(
         lambda parts: "".join(text + gap for text, gap in parts)
@@ -469,7 +466,6 @@ def test_any_text_is_a_route_or_an_error_with_a_place(text: str) -> None:
     assert f"column {error.position + 1}:" in str(error)
 
 
-@patient
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_as_number_reads_what_is_written(value: float) -> None:
     assert matches(f"as_number(v) = {value!r}", {"v": repr(value)})
