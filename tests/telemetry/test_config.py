@@ -1,6 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
+from bordnetz.edge.twin import Twin
 from bordnetz.telemetry.config import SECOND, Desired, Rule, unmatched, wanted_signals
 
 NAMES = ["drive.Motor.Speed", "drive.Motor.Torque", "body.Doors.FrontLeft"]
@@ -63,3 +64,27 @@ def test_what_makes_no_sense_is_refused(bad):
 
 def test_a_pattern_of_many_stars_takes_no_time():
     assert wanted_signals([Rule(match="*a" * 100 + "b")], ["a" * 200]) == {}
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"collect": "everything"}, "collect: Input should be a valid list"),
+        ({"collect": [{"match": "drive.*", "minInterval": "often"}]}, "collect[0].minInterval: "),
+        ({"collect": [{"match": "drive.*", "every": 1}]}, "collect[0].every: Extra inputs"),
+        ({"batchWindow": 1e9}, "batchWindow: Input should be less than or equal to 3600"),
+        ({"priority": 2.5}, "priority: Input should be a valid integer"),
+        ({"timeResolution": 5}, "timeResolution: Input should be 'ms' or 'us'"),
+        ({"dictionaryInterval": None}, "dictionaryInterval: Input should be a valid number"),
+    ],
+)
+def test_what_is_refused_leaves_the_old_value_and_says_why(bad, said):
+    twin = Twin(Desired)
+    good = {"collect": [{"match": "drive.*", "minInterval": 1}], "batchWindow": 5, "priority": 1}
+    twin.replace({**good, "$version": 1})
+    before = twin.config
+    twin.replace({**good, **bad, "$version": 2})
+    assert twin.config == before
+    (name,) = bad
+    assert twin.acknowledgements[name]["ac"] == 400
+    assert twin.acknowledgements[name]["ad"].startswith(said)

@@ -6,7 +6,6 @@ import threading
 from contextlib import suppress
 
 import numpy as np
-import pytest
 from telemetry_help import (
     EEC1,
     HEAT,
@@ -195,11 +194,6 @@ def test_ping_and_status_answer(deploy, start, car):
     assert status["samples"] == {"decoded": 12, "stored": 12, "held": 0, "dropped": {}}
     assert status["batches"] == 1
     assert status["collecting"]["signals"] == SIGNALS
-    reported = eventually(
-        lambda: hub.control.twin("telemetry")["reported"],
-        lambda shown: shown.get("collecting") == {"signals": SIGNALS},
-    )
-    assert reported["vehicle"] == status["vehicle"]
 
 
 def test_flush_answers_when_everything_is_in_the_outbox(deploy, start, car):
@@ -272,22 +266,19 @@ def test_snapshot_of_more_series_than_an_answer_holds_counts_the_rest(deploy, st
     assert answer["more"] == 2048 - 500
 
 
-@pytest.mark.parametrize(
-    ("method", "payload", "field"),
-    [
+def test_a_bad_payload_is_refused_with_its_field(deploy, start):
+    hub = deploy()
+    start(hub).collecting(0)
+    for method, payload, field in (
         ("snapshot", {"signals": "drive.*"}, "signals"),
         ("snapshot", {"signals": [""]}, "signals.0"),
         ("snapshot", {"signals": ["*"] * 101}, "signals"),
         ("snapshot", {"names": ["*"]}, "names"),
         ("flush", {"now": True}, "now"),
-    ],
-)
-def test_a_bad_payload_is_refused_with_its_field(deploy, start, method, payload, field):
-    hub = deploy()
-    start(hub).collecting(0)
-    status, answer = ask(hub, method, payload)
-    assert status == 400
-    assert answer["fields"][0]["field"] == field
+    ):
+        status, answer = ask(hub, method, payload)
+        assert status == 400
+        assert answer["fields"][0]["field"] == field
 
 
 def test_the_dictionary_comes_first_and_again_when_asked_for(deploy, start, car):
