@@ -346,3 +346,20 @@ def test_a_stranger_in_the_recording_is_told_with_its_line_and_costs_nothing(
     assert "broken.log: line 5: " in module.text
     assert ask(hub, "snapshot")[0] == 200
     assert status["collecting"]["signals"] == SIGNALS
+
+
+def test_a_recording_that_waits_for_room_ends_in_time_when_asked_to(deploy, start, car, tmp_path):
+    hub = deploy(collect=ALL)
+    random = np.random.default_rng(1)
+    rows = (
+        (EPOCH + 1000 * n, f"{car.folder}/drive", SERIAL, random.bytes(8)) for n in range(200_000)
+    )
+    log = candump(tmp_path / "long.log", rows)
+    hub.control.fault("withhold-puback")
+    module = start(
+        hub, "--log", str(log), "--speed", "max", BORDNETZ_OUTBOX_BYTES="1000000"
+    ).collecting()
+    eventually(lambda: module.figure("bordnetz_outbox_bytes"), lambda used: used > 900_000)
+    assert module.end(patience=7) == 0
+    assert "did not stop within 3 s and is cut off" in module.text
+    assert "samples did not reach the outbox in time and are lost" in module.text
