@@ -116,8 +116,7 @@ class Drive:
             left += [str(path) for path in (self.home / place).rglob("*") if not path.is_dir()]
         left += [str(path) for path in (self.home / "tmp").iterdir() if path.is_dir()]
         left += [str(path) for path in self.folder.rglob("*") if path.is_socket()]
-        # One lock for all drives of a machine, which each of them may hold.
-        return [one for one in left if not Path(one).name.startswith("bordnetz-vcan")]
+        return left
 
     def arrived(self) -> list[tuple[str, list[Batch]]]:
         """Name and batches of every message at ``$upstream``, by a reader of our own."""

@@ -160,6 +160,10 @@ class _Trip:
             simulation += ["--seed", str(1 if self._plan.seed is None else self._plan.seed)]
             simulation += ["--load", str(self._plan.load or 0)]
             self._agent.start("vehicle", simulation, output=self._sent_file)
+            # A slow machine takes seconds to start it, which are no seconds of the drive.
+            for _ in self._patiently("vehicle"):
+                if self._ask_status() and self._status["frames"]["received"]:
+                    break
         self._began = time.monotonic()
 
     def _require_signals(self) -> None:

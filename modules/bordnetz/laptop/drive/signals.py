@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,9 +70,10 @@ class Signals:
             self._choose(readings)
         for series, line in self._chosen.items():
             reading = readings.get(series)
-            if reading is not None and isinstance(reading["value"], (int, float)):
-                line.text = reading["text"]
-                line.value = float(reading["value"])
+            if reading is None:
+                continue
+            line.text, line.value = reading["text"], float(reading["value"])
+            if math.isfinite(line.value):
                 line.history.append(line.value)
 
     def _choose(self, readings: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:

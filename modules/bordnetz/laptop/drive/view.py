@@ -106,7 +106,7 @@ def _headline(progress: Progress, width: int) -> Text:
     if progress.restarts:
         parts.append((f"   telemetry started again: {progress.restarts}", "yellow bold"))
     parts.append("   Ctrl-C ends it")
-    if width >= _WIDE:
+    if width >= _WIDE + 20:
         parts.append(("   look in: bordnetz hub watch", "dim"))
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
 

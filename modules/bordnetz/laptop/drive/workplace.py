@@ -4,19 +4,20 @@ Two drives at once must not meet: each has a folder of its own, and vcan interfa
 machine has one set, belong to one drive at a time.
 """
 
-import fcntl
 import json
+import socket
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from bordnetz.can.vehicle import Bus, Vehicle
 from bordnetz.laptop.drive.errors import ChoiceError
 
 VCAN = tuple(f"vcan{n}" for n in range(3))
+
+_LOCK = "\0bordnetz/" + "+".join(VCAN)
 
 
 class Workplace:
@@ -29,7 +30,7 @@ class Workplace:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._asked_for = folder
-        self._lock: IO[str] | None = None
+        self._lock: socket.socket | None = None
 
     def __enter__(self) -> Self:
         """Make the folders.
@@ -59,15 +60,16 @@ class Workplace:
         """Take vcan0..2 for this drive; False where they are missing or another drive has them."""
         if not all(Path("/sys/class/net", name).exists() for name in VCAN):
             return False
-        # Network interfaces are those of the network namespace, and so must their lock be.
-        space = str(Path("/proc/self/ns/net").readlink()).strip("net:[]")
-        lock = Path(tempfile.gettempdir(), f"bordnetz-vcan-{space}.lock").open("a")  # noqa: SIM115 (held until the drive ends)
-        with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._lock = lock
-            return True
-        lock.close()
-        return False
+        # An abstract name belongs to the network namespace, as the interfaces do, and to whoever
+        # has bound it, until the process ends in whatever way (unix(7)).
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            lock.bind(_LOCK)
+        except OSError:
+            lock.close()
+            return False
+        self._lock = lock
+        return True
 
     def rebind(
         self, vehicle: Vehicle, interface: str | None, channels: Sequence[str]
