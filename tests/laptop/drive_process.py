@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from bordnetz.batch.message import Batch
 from bordnetz.batch.reader import Reader
-from bordnetz.laptop.hub.control import Control
+from bordnetz.laptop.hub.control import Control, ControlError
 from bordnetz.laptop.hub.upstream import Upstream
 
 PROJECT = Path(__file__).parents[2]
@@ -82,8 +83,10 @@ class Drive:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 pytest.fail(f"it ended before {what}:\n{self.out}\n{self.err}\n{self.tails()}")
-            if result := holds():
-                return result
+            # The module may be connecting anew.
+            with suppress(ControlError):
+                if result := holds():
+                    return result
             time.sleep(0.05)
         pytest.fail(f"never {what}:\n{self.out}\n{self.err}\n{self.tails()}")
 

@@ -136,5 +136,4 @@ def _on_channel(message, channel):
 
 
 def _received(drive):
-    code, answer = drive.control.call("telemetry", "status")
-    return answer["frames"]["received"] if code == 200 else 0
+    return drive.control.call("telemetry", "status")[1]["frames"]["received"]

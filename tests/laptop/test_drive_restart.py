@@ -70,5 +70,4 @@ def arrived(drive):
 
 
 def waiting(drive):
-    code, answer = drive.control.call("telemetry", "status")
-    return answer["outbox"]["messages"] if code == 200 else 0
+    return drive.control.call("telemetry", "status")[1]["outbox"]["messages"]
