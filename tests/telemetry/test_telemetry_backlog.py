@@ -135,7 +135,7 @@ async def test_what_no_hub_would_take_is_counted(start):
 
 
 async def test_who_can_wait_waits_for_room_in_the_outbox_and_in_memory(start, monkeypatch):
-    monkeypatch.setattr(room, "LIMIT", 5_000)
+    monkeypatch.setattr(room, "AHEAD", 5_000)
     disk = Disk()
     disk.room = 0
     backlog = start(disk, waits=True)
@@ -153,7 +153,7 @@ async def test_who_can_wait_waits_for_room_in_the_outbox_and_in_memory(start, mo
 
 
 async def test_a_live_bus_never_waits(start, monkeypatch):
-    monkeypatch.setattr(room, "LIMIT", 100)
+    monkeypatch.setattr(room, "AHEAD", 0)
     disk = Disk()
     disk.full = True
     backlog = start(disk)

@@ -226,8 +226,9 @@ def test_a_recording_waits_for_room_in_the_outbox(deploy, start, car, tmp_path):
     module = start(
         hub, "--log", str(log), "--speed", "max", BORDNETZ_OUTBOX_BYTES="1000000"
     ).collecting()
-    # No PUBACK, no room: the recording stands still, long before its end.
+    # No PUBACK, no room: the recording stands still before its end.
     eventually(lambda: module.figure("bordnetz_outbox_bytes"), lambda used: used > 900_000)
+    eventually(lambda: held(module), lambda samples: samples > 20_000)
     assert module.figure("bordnetz_frames_received_total") < n
     hub.control.fault("withhold-puback", off=True)
     status = eventually(lambda: call(hub, "status"), lambda status: status["source"]["ended"])
@@ -348,6 +349,12 @@ def test_a_stranger_in_the_recording_is_told_with_its_line_and_costs_nothing(
     assert status["collecting"]["signals"] == SIGNALS
 
 
+def held(module):
+    """Samples that are decoded but not in the outbox."""
+    stored = module.figure("bordnetz_samples_sent_total")
+    return module.figure("bordnetz_samples_received_total") - stored
+
+
 def test_a_recording_that_waits_for_room_ends_in_time_when_asked_to(deploy, start, car, tmp_path):
     hub = deploy(collect=ALL)
     random = np.random.default_rng(1)
@@ -360,6 +367,8 @@ def test_a_recording_that_waits_for_room_ends_in_time_when_asked_to(deploy, star
         hub, "--log", str(log), "--speed", "max", BORDNETZ_OUTBOX_BYTES="1000000"
     ).collecting()
     eventually(lambda: module.figure("bordnetz_outbox_bytes"), lambda used: used > 900_000)
+    # More is in memory by now, at 8 bytes a sample, than there is room in the outbox.
+    eventually(lambda: held(module), lambda samples: samples > 20_000)
     assert module.end(patience=7) == 0
     assert "did not stop within 3 s and is cut off" in module.text
     assert "samples did not reach the outbox in time and are lost" in module.text

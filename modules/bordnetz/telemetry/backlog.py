@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 LIMIT = 16 << 20
 """Bytes that wait for the disk: half an hour of a busy vehicle."""
 
+AHEAD = 256 << 10
+"""Bytes here from which on who can wait does: a few full batches keep the disk busy."""
+
 RETRY = 1.0
 """Seconds until the disk is asked again."""
 
@@ -105,7 +108,7 @@ class Backlog:
 
     async def room(self) -> None:
         """Wait until there is room for more, if waiting is allowed."""
-        while self._waits and self._bytes > LIMIT:
+        while self._waits and self._bytes > AHEAD:
             await self._going.wait()
 
     async def stored_all(self) -> None:
