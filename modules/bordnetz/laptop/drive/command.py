@@ -30,7 +30,29 @@ _COMPLAINTS = 10
 """Lines of the module's log that are repeated at the end."""
 
 
-@click.command()
+_EXAMPLES = """\b
+A drive of 20 seconds, with a report:
+  bordnetz drive --seconds 20 --report build/drive.json
+Keep what arrives, and look into it afterwards:
+  bordnetz drive --seconds 60 --folder build/kept
+  bordnetz cat --format csv --signals '*.VehicleSpeed' build/kept/hub/upstream
+A recording with its DBC file, as fast as it goes:
+  bordnetz drive --log truck.log.gz --dbc j1939.dbc --speed max
+A recording of two buses, each with its own DBC file:
+  bordnetz drive --log car.log --dbc can0=engine.dbc --dbc can1=body.dbc
+Real CAN adapters, which carry real traffic:
+  bordnetz drive --interface socketcan --channel can0 --dbc car.dbc
+
+\b
+Meanwhile, in another terminal, `bordnetz hub` is the portal:
+  bordnetz hub watch                          what arrives, decoded
+  bordnetz hub set telemetry batchWindow=2    desired properties
+  bordnetz hub call telemetry status          direct methods
+  bordnetz hub fault upstream-offline         and trouble
+"""
+
+
+@click.command(epilog=_EXAMPLES)
 @click.option("--seconds", type=click.FloatRange(1), help="End after that; else at Ctrl-C.")
 @click.option(
     "--report", "report_file", type=_WRITTEN, help="Write what it came to, as JSON, into this file."
@@ -62,7 +84,9 @@ _COMPLAINTS = 10
     help="Let the simulated car fill each bus up to so many frames/s.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), help="Of the simulated car: the same drives the same.  [1]"
+    "--seed",
+    type=click.IntRange(0),
+    help="Of the simulated car; equal seeds drive alike.  [default: 1]",
 )
 @click.option("--manifest", type=_READ, help="A deployment template in place of the project's.")
 def drive(
@@ -79,32 +103,12 @@ def drive(
     seed: int | None,
     manifest: Path | None,
 ) -> None:
-    r"""Drive: a vehicle's CAN frames become signals, batches, and arrive in the cloud.
+    """Drive: a vehicle's CAN frames become signals, batches, and arrive in the cloud.
 
     Starts a simulated electric car, the telemetry module as it runs in its container, and a
     stand-in Edge hub, and shows what they do.  vcan0 to vcan2 carry the frames where they exist
     and no other drive has them; Unix sockets do elsewhere.  What is collected is written in
     deployment.template.json.
-
-    \b
-    A drive of 20 seconds, with a report:
-        bordnetz drive --seconds 20 --report build/drive.json
-    Keep what arrived, and look into it afterwards:
-        bordnetz drive --seconds 60 --folder build/drive
-        bordnetz cat --format table --signals '*.VehicleSpeed' build/drive/hub/upstream
-    A recording with its DBC file, as fast as it goes:
-        bordnetz drive --log truck.log.gz --dbc j1939.dbc --speed max
-    A recording of two buses, each with its own DBC files:
-        bordnetz drive --log car.asc --dbc 1=engine.dbc --dbc 2=body.dbc
-    Real CAN adapters, which carry real traffic:
-        bordnetz drive --interface socketcan --channel can0 --dbc car.dbc
-
-    \b
-    Meanwhile `bordnetz hub` in another terminal is the portal:
-        bordnetz hub watch                              what arrives, decoded
-        bordnetz hub set telemetry batchWindow=2        desired properties
-        bordnetz hub call telemetry status              direct methods
-        bordnetz hub fault upstream-offline             and trouble
 
     Ctrl-C ends the drive when everything has arrived; a second one ends it at once.  The exit
     code is 0 if every frame is accounted for and every batch arrived, 1 if not, 2 if the options
