@@ -342,6 +342,7 @@ def test_reported_patches_merge_and_null_deletes(bench):
         b"{",
         b"\xff",
         b'{"a": NaN}',
+        b'{"a": 1e400}',
         b"[" * 100_000,
         b'{"a":' * 12 + b"1" + b"}" * 12,
         b'{"a":' * 900 + b"1" + b"}" * 900,

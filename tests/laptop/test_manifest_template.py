@@ -423,6 +423,8 @@ def test_an_image_without_a_registry_is_no_matter_until_it_is_deployed(solution:
     [
         (b'{\n  // mine\n  "a": 1}', "line 2, column 3", "no comments"),
         (b'{"a": 1, /* mine */ "b": 2}', "line 1, column 10", "no comments"),
+        (b'{"a": NaN}', "/", "NaN is no number in JSON"),
+        (b'{"a": -1e400}', "/", "-1e400 is no number in JSON"),
         (b'{"a": 1,}', "line 1, column 8", "comma before a closing bracket"),
         (b'{"a": [1,]}', "line 1, column 9", "comma before a closing bracket"),
         (b'{"a": 1,, "b": 2}', "line 1, column 9", "not JSON"),

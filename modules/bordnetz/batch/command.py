@@ -63,6 +63,13 @@ def cat(
             continue
         for batch in batches:
             show.write(batch)
+    if reader.damaged:
+        click.echo(
+            f"bordnetz: {reader.damaged} batches are not shown: read before their dictionary, they "
+            "turned out to be damaged; give the file of the dictionary first to see which",
+            err=True,
+        )
+        failed = True
     if reader.waiting or reader.dropped:
         names = ", ".join(digest.hex() for digest in reader.missing())
         click.echo(
@@ -82,7 +89,10 @@ def _messages(paths: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
         if str(path) == "-":
             yield "standard input", _head(sys.stdin.buffer)
         elif path.is_dir():
-            for file in sorted(path.glob("*.bin")):
+            files = sorted(path.glob("*.bin"))
+            if not files:
+                raise BatchError(f"{path}: there is no *.bin file in this folder")
+            for file in files:
                 with file.open("rb") as stream:
                     yield str(file), _head(stream)
         else:

@@ -155,7 +155,8 @@ class Table(Format):
         for time, column, value in self._rows(batch):
             unit = "" if self._selection.raw else column.signal.unit
             text = f"{value:.10g}" if isinstance(value, float) else str(value)
-            self._stream.write(f"{time}  {column.name:<40} {text:>16} {unit}".rstrip() + "\n")
+            line = f"{time}  {column.name:<40} {text:>16} {unit}".rstrip()
+            self._stream.write(printable(line) + "\n")
 
 
 class Csv(Format):
@@ -184,6 +185,11 @@ class JsonLines(Format):
             if column.signal.unit and not self._selection.raw:
                 line["unit"] = column.signal.unit
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def printable(line: str) -> str:
+    """The line without what a terminal would obey: names and texts are a stranger's."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 FORMATS: dict[str, type[Format]] = {

@@ -10,6 +10,7 @@ import click
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.message import Batch
 from bordnetz.batch.reader import Envelope, Reader
+from bordnetz.batch.show import printable
 from bordnetz.laptop.hub.upstream import Arrival, Upstream
 from bordnetz.series import Samples, Signal
 
@@ -28,7 +29,7 @@ async def watch(upstream: Upstream, after: int, count: int | None) -> None:
     viewer, left = Viewer(upstream), count
     async for arrival in upstream.follow(after):
         for line in viewer.lines(arrival):
-            click.echo(_printable(line))
+            click.echo(printable(line))
         if left is not None and (left := left - 1) == 0:
             return
 
@@ -96,11 +97,6 @@ def _value(signal: Signal, samples: Samples, end: int) -> str:
     physical = signal.physical(raw)[0]
     shown = dict(signal.choices).get(int(raw[0])) if signal.choices else None
     return shown or f"{physical:.6g} {signal.unit}".rstrip()
-
-
-def _printable(line: str) -> str:
-    """Names and texts are a stranger's: a terminal must not obey them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _batch(batch: Batch) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,6 +70,15 @@ def read_json(path: Path) -> dict[str, Any]:
             )
         return found
 
+    def refuse(constant: str) -> float:
+        raise ManifestError(
+            path, [Problem("/", f"{constant} is no number in JSON; write another value")]
+        )
+
+    def finite(text: str) -> float:
+        number = float(text)
+        return number if math.isfinite(number) else refuse(text)
+
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -77,7 +87,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise ManifestError(path, [Problem("/", f"larger than {MAX_BYTES} bytes")])
     try:
-        tree = json.loads(content.decode("utf-8"), object_pairs_hook=once)
+        tree = json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=once,
+            parse_constant=refuse,
+            parse_float=finite,
+        )
     except json.JSONDecodeError as error:
         raise ManifestError(path, [_not_json(error)]) from None
     except UnicodeDecodeError as error:
