@@ -3,7 +3,7 @@
 It shares nothing with the product but the table of code word lengths.
 """
 
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from bordnetz.batch.codes import LENGTHS
 
@@ -64,81 +64,93 @@ class PlainReader:
         self.word_at = end
         return symbol
 
-    def small(self, count: int) -> list[int]:
-        if not count:
-            return []
+    def small(self, count: int, most: int) -> list[int]:
+        if count <= 64:
+            return [self.field(most) for _ in range(count)]
         coding = self.field(5)
         if coding < 21:
             return [self.symbol(coding) for _ in range(count)]
         return [self.field(coding - 21) for _ in range(count)]
 
     def numbers(self, count: int) -> list[int]:
-        lengths = self.small(count)
+        lengths = self.small(count, 7)
         return [1 << b - 1 | self.field(b - 1) if b else 0 for b in lengths]
 
     def residuals(self, counts: list[int]) -> list[list[int]]:
-        codings = self.small(len(counts))
-        pools = sorted({coding for coding in codings if coding >= 22})
-        columns = list(zip(codings, counts, strict=True))
-        if pools:
-            filled = self.numbers(len(pools))
-            columns += list(
-                zip(self.small(2 * len(pools)), [n for n in filled for _ in "gs"], strict=True)
-            )
-        dense = [index for index, (coding, _) in enumerate(columns) if coding < 22]
-        shifts = dict(zip(dense, self.small(len(dense)), strict=True))
-        dense.sort(key=lambda index: columns[index][0])
-        values = {i: [self.field(shifts[i]) for _ in range(columns[i][1])] for i in dense}
-        escaped = []
-        for i in dense:
-            if columns[i][0] < 21:
-                for row in range(columns[i][1]):
-                    symbol = self.symbol(columns[i][0])
-                    values[i][row] += symbol << shifts[i]
-                    if symbol == 31:
-                        escaped.append((i, row))
-        for (i, row), more in zip(escaped, self.numbers(len(escaped)), strict=True):
-            values[i][row] += more << shifts[i]
-        for number, pool in enumerate(pools):
-            gaps, sizes = (values[len(counts) + 2 * number + part] for part in (0, 1))
+        pools = self.small(len(counts), 3)
+        dense = [i for i, pool in enumerate(pools) if not pool]
+        coded = [counts[i] for i in dense]
+        sparse = sorted((pool, i) for i, pool in enumerate(pools) if pool)
+        if sparse:
+            filled = [number for number in self.numbers(4) if number]
+            coded += filled + filled
+        values = self.coded(coded) if coded else []
+        columns = dict(zip(dense, values, strict=False))
+        if sparse:
+            gaps = chain(*values[len(dense) : len(dense) + len(filled)])
+            sizes = chain(*values[len(dense) + len(filled) :])
             laid: list[int] = []
             for gap, size in zip(gaps, sizes, strict=True):
                 laid += [0] * gap + [size + 1]
-            members = [i for i in range(len(counts)) if codings[i] == pool]
-            laid += [0] * (sum(counts[i] for i in members) - len(laid))
-            for i in members:
-                values[i], laid = laid[: counts[i]], laid[counts[i] :]
-        return [[unfolded(value & MASK) for value in values[i]] for i in range(len(counts))]
+            laid += [0] * (sum(counts[i] for _, i in sparse) - len(laid))
+            for _, i in sparse:
+                columns[i], laid = laid[: counts[i]], laid[counts[i] :]
+        return [columns[i] for i in range(len(counts))]
+
+    def coded(self, counts: list[int]) -> list[list[int]]:
+        codings = self.small(len(counts), 5)
+        shifts = self.small(len(counts), 7)
+        runs = sorted({coding for coding in codings if coding < 21})
+        sizes = self.numbers(len(runs))
+        values = [
+            [self.field(shift) for _ in range(count)]
+            for shift, count in zip(shifts, counts, strict=True)
+        ]
+        escaped = []
+        for coding, size in zip(runs, sizes, strict=True):
+            begin = self.word_at
+            for i in [i for i, other in enumerate(codings) if other == coding]:
+                for row in range(counts[i]):
+                    symbol = self.symbol(coding)
+                    values[i][row] += symbol << shifts[i]
+                    if symbol == 31:
+                        escaped.append((i, row))
+            assert self.word_at - begin == size
+        escaped.sort()
+        for (i, row), more in zip(escaped, self.numbers(len(escaped)), strict=True):
+            values[i][row] += more << shifts[i]
+        return values
 
 
 def decode(data: bytes, rows: list[int]) -> list[int]:
     """All columns, one behind the other."""
     reader = PlainReader(data)
-    predictors = reader.small(len(rows))
-    heads = [unfolded(number) for number in reader.numbers(len(rows))]
-    having = [i for i, predictor in enumerate(predictors) if predictor in (3, 5, 6)]
-    factors = dict(zip(having, map(unfolded, reader.numbers(len(having))), strict=True))
-    sisters = [i for i, predictor in enumerate(predictors) if predictor == 6]
-    lags = dict(zip(sisters, reader.small(len(sisters)), strict=True))
-    counts = [n - (p < 4) for n, p in zip(rows, predictors, strict=True)]
+    predictors = reader.small(len(rows), 3)
+    having = [i for i, predictor in enumerate(predictors) if predictor in (2, 4, 5)]
+    numbers = [unfolded(number) for number in reader.numbers(len(rows) + len(having))]
+    heads = numbers[: len(rows)]
+    factors = dict(zip(having, numbers[len(rows) :], strict=True))
+    sisters = [i for i, predictor in enumerate(predictors) if predictor == 5]
+    lags = dict(zip(sisters, reader.small(len(sisters), 4), strict=True))
+    shift = max(rows).bit_length() + 1
     columns: list[list[int]] = []
-    for i, residuals in enumerate(reader.residuals(counts)):
+    for i, folded in enumerate(reader.residuals(rows)):
         head, predictor = heads[i], predictors[i]
-        if predictor < 4:
-            differences = residuals
-            for _ in range({0: 0, 1: 1, 2: 2, 3: 1}[predictor]):
-                differences = list(accumulate(differences))
-            column = [signed(value) for value in accumulate([head, *differences])]
-            if predictor == 3:
-                column = [value % factors[i] for value in column]
-        else:
-            base = [0] * len(residuals)
-            if predictor == 5:
-                shift = rows[i].bit_length() + 1
-                base = [signed(row * factors[i]) >> shift for row in range(rows[i])]
-            if predictor == 6:
-                sister = columns[i - lags[i]]
-                base = [signed(value * factors[i]) >> 16 for value in sister]
-            column = [signed(head + b + r) for b, r in zip(base, residuals, strict=True)]
-        columns.append(column)
+        column = folded if predictor == 3 else [unfolded(value & MASK) for value in folded]
+        for _ in range({0: 1, 1: 2, 4: 2}.get(predictor, 0)):
+            column = list(accumulate(column))
+        column = [signed(head + value) for value in column]
+        if predictor == 2:
+            column = [
+                value + (signed(row * factors[i]) >> shift) for row, value in enumerate(column)
+            ]
+        if predictor == 4:
+            column = [value % factors[i] for value in column]
+        if predictor == 5:
+            sister = columns[i - lags[i]]
+            column = [
+                value + (signed(other * factors[i]) >> 16)
+                for value, other in zip(column, sister, strict=True)
+            ]
+        columns.append([signed(value) for value in column])
     return [value for column in columns for value in column]

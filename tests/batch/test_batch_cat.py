@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from batch_samples import DICTIONARY, GROUPS, START
 from click.testing import CliRunner, Result
 
+from bordnetz.batch import batch_pb2 as pb
 from bordnetz.batch.message import Clock, Stamp, encode_batch, encode_dictionary
 from bordnetz.cli import bordnetz
 from bordnetz.series import EXTENDED, Samples
@@ -120,6 +122,18 @@ def test_a_batch_without_its_dictionary_is_told_of(folder: Path) -> None:
         f"1 batches are not shown, since no file has their dictionary ({DICTIONARY.digest.hex()})"
         in (result.stderr)
     )
+
+
+def test_a_damaged_batch_read_before_its_dictionary_is_told_of(folder: Path) -> None:
+    message = pb.Message.FromString((folder / "0001.bin").read_bytes())
+    message.columns = b""
+    message.ClearField("check")
+    body = message.SerializeToString() + b"\x7d"
+    (folder / "0000.bin").write_bytes(body + zlib.crc32(body).to_bytes(4, "little"))
+    result = cat(folder)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 1
+    assert "1 batches are not shown: read before their dictionary" in result.stderr
 
 
 def test_a_reader_that_hangs_up_is_no_error(folder: Path) -> None:

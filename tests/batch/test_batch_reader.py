@@ -203,6 +203,30 @@ def test_a_batch_waits_for_its_dictionary() -> None:
     assert reader.read(BROUGHT) == []
 
 
+def test_a_damaged_batch_that_waited_takes_no_other_with_it() -> None:
+    message = parsed()
+    message.columns = message.columns[:-3]
+    reader = Reader()
+    for data in (sealed(message), MESSAGE, sealed(message)):
+        assert reader.read(data) == []
+    (batch,) = reader.read(BROUGHT)
+    assert series([batch.samples]) == series([merge([block()])])
+    assert (reader.waiting, reader.damaged) == (0, 2)
+    with pytest.raises(BatchError, match="the columns are not readable"):
+        reader.read(sealed(message))
+
+
+def test_a_damaged_batch_that_brings_its_dictionary_leaves_those_that_wait() -> None:
+    message = parsed(encode_batch(block(), DICTIONARY, STAMP, embed=True).finish(1, 2))
+    message.columns = message.columns[:-3]
+    reader = Reader()
+    reader.read(MESSAGE)
+    with pytest.raises(BatchError, match="the columns are not readable"):
+        reader.read(sealed(message))
+    assert reader.waiting == 1
+    assert len(reader.read(BROUGHT)) == 1
+
+
 def test_the_oldest_waiting_batches_make_room_and_are_counted() -> None:
     reader = Reader(waiting_bytes=3 * len(MESSAGE))
     for sequence in range(5):

@@ -7,7 +7,7 @@ from batch_samples import DICTIONARY, GROUPS, START, columns, floored, samples, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bordnetz.batch.bits import bit_lengths, pack, unpack, words
+from bordnetz.batch.bits import bit_lengths, join, pack, unpack, words
 from bordnetz.batch.blocks import cut, empty, merge
 from bordnetz.batch.columns import decode, encode
 from bordnetz.batch.message import Clock, Resolution, Stamp, encode_batch
@@ -24,7 +24,7 @@ STAMP = Stamp(boot=0xFEDCBA9876543210, clock=Clock.SYNCHRONISED)
 def test_bit_fields_of_any_width_come_back(fields: list[tuple[int, int]]) -> None:
     widths = np.array([width for width, _ in fields], np.int64)
     values = np.array([value for _, value in fields], np.uint64)
-    packed = pack(values, widths)
+    packed = pack(*join(values, widths.view(np.uint64), int(widths.max(initial=0))))
     assert len(packed) == (int(widths.sum()) + 7) // 8
     assert unpack(words(packed), np.cumsum(widths) - widths, widths).tolist() == values.tolist()
 

@@ -6,6 +6,8 @@ significant bit, without gaps.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,38 +15,55 @@ U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
 
-def pack(values: U64, widths: I64) -> bytes:
+def join(values: NDArray[Any], widths: NDArray[Any], most: int) -> tuple[U64, U64]:
+    """Make one field of neighbours as long as they fit one, since `pack` works by the field.
+
+    Args:
+        values: uint32 or uint64, shape (n,); bits above the field's width must be zero.
+        widths: As ``values``.
+        most: No width is larger.
+
+    Returns:
+        Values and widths of fewer fields.
+    """
+    while len(values) > 1 and most <= 32:
+        if most > 16:
+            values, widths = values.astype(np.uint64), widths.astype(np.uint64)
+        if len(values) % 2:
+            none = np.zeros(1, values.dtype)
+            values, widths = np.concatenate((values, none)), np.concatenate((widths, none))
+        values = values[::2] | values[1::2] << widths[::2]
+        widths = widths[::2] + widths[1::2]
+        most *= 2
+    return values.astype(np.uint64), widths.astype(np.uint64)
+
+
+def pack(values: U64, widths: U64) -> bytes:
     """Write fields one behind the other.
 
     Args:
         values: uint64, shape (n,); bits above the field's width must be zero.
-        widths: int64, shape (n,), 0 to 64.
+        widths: uint64, shape (n,), 0 to 64.
 
     Returns:
         The bit string, filled up to a whole byte with zeros.
     """
     if not len(values):
         return b""
-    widest = int(widths.max())
-    while len(values) > 1 and widest <= 32:
-        # Neighbours that fit one word become one field: the work below is for each field.
-        if len(values) % 2:
-            values, widths = np.append(values, np.uint64(0)), np.append(widths, 0)
-        values = values[::2] | values[1::2] << widths[::2].astype(np.uint64)
-        widths = widths[::2] + widths[1::2]
-        widest *= 2
-    ends = np.cumsum(widths)
-    bits = int(ends[-1])
+    ends = widths.cumsum()
     starts = ends - widths
-    word = starts >> 6
-    shift = (starts & 63).astype(np.uint64)
-    first = np.flatnonzero(word[1:] != word[:-1]) + 1
-    first = np.concatenate((np.zeros(1, np.int64), first))
+    bits = int(ends[-1])
+    word = (starts >> np.uint64(6)).astype(np.intp)
+    starts &= np.uint64(63)
+    # The first field that starts in a word, and the last.
+    new = np.ones(len(word) + 1, np.bool_)
+    np.not_equal(word[1:], word[:-1], out=new[1:-1])
+    first, last = np.flatnonzero(new[:-1]), np.flatnonzero(new[1:])
+    used = word[first]
     out = np.zeros((bits >> 6) + 2, np.uint64)
-    out[word[first]] = np.bitwise_or.reduceat(values << shift, first)
-    # Only the last field that starts in a word can reach into the next; numpy shifts by 64 to 0.
-    last = np.append(first[1:], len(values)) - 1
-    out[word[last] + 1] |= values[last] >> (np.uint64(64) - shift[last])
+    out[used] = np.bitwise_or.reduceat(values << starts, first)
+    # Only the last one can reach into the next word; numpy shifts by 64 to 0.
+    out[used + 1] |= values[last] >> (np.uint64(64) - starts[last])
     return out.astype("<u8", copy=False).tobytes()[: (bits + 7) >> 3]
 
 

@@ -35,6 +35,8 @@ def merge(blocks: Sequence[Samples]) -> Samples:
     Returns:
         One series for each (group, id, width) that has rows, ascending by these.
     """
+    if len(blocks) == 1 and _is_merged(blocks[0]):
+        return blocks[0]
     group = np.concatenate([block.group for block in blocks])
     id_ = np.concatenate([block.id for block in blocks])
     width = np.concatenate([block.width for block in blocks])
@@ -49,10 +51,6 @@ def merge(blocks: Sequence[Samples]) -> Samples:
     piece = piece[count[piece] > 0]
     if not len(piece):
         return empty(blocks[0].groups)
-    if len(piece) == len(count) and (np.diff(piece) == 1).all():
-        new = _is_new(group, id_, width)
-        if new.all():
-            return Samples(blocks[0].groups, group, id_, width, count, time, order, values)
     group, id_, width, count = group[piece], id_[piece], width[piece], count[piece]
     new = _is_new(group, id_, width)
     first = np.flatnonzero(new)
@@ -74,6 +72,12 @@ def merge(blocks: Sequence[Samples]) -> Samples:
         order[rows],
         values[at],
     )
+
+
+def _is_merged(block: Samples) -> bool:
+    """Whether the series surely ascend, each there once and none empty."""
+    key = (block.group.astype(np.int64) << 32) + block.id
+    return bool((key[1:] > key[:-1]).all() and block.count.all())
 
 
 def _is_new(

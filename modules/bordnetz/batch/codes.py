@@ -23,6 +23,8 @@ from bordnetz.batch.bits import I64, U64
 ESCAPE = 31
 """The last symbol of every code: the value is this or larger."""
 
+SYMBOLS = ESCAPE + 1
+
 LONGEST = 12
 """Bits of the longest code word."""
 
@@ -77,6 +79,14 @@ def _build() -> tuple[U64, NDArray[np.uint8], NDArray[np.uint8]]:
 
 WORD, _SYMBOL_OF, _LENGTH_OF = _build()
 
+WORD_BITS, WORD_MASK = np.uint32(16), np.uint32(0xFFFF)
+
+ENTRY: NDArray[np.uint32] = (WORD.astype(np.uint32) | LENGTH.astype(np.uint32) << WORD_BITS).ravel()
+"""uint32, shape (codes x 32,): each code word, and above its `WORD_BITS` how long it is."""
+
+_CODE = np.arange(COUNT) << LONGEST
+_SYMBOL_OF, _LENGTH_OF = _SYMBOL_OF.ravel(), _LENGTH_OF.ravel()
+
 
 class PrefixReader:
     """Reads runs of code words from a bit string, each run in one code.
@@ -84,68 +94,87 @@ class PrefixReader:
     Where a code word starts is known only once the one before it is read.  So the reader looks
     at a window of the string, notes for every bit where the next code word would start if one
     started here, and follows these notes by doubling: from the notes for one step come those
-    for 2, 4, ... 64 steps.  Only every 64th start is then walked to one by one.
+    for 2, 4, ... 16 steps.  Only every 16th start is then walked to one by one.
 
     Args:
         data: The bit string.
+
+    Attributes:
+        bits: Its length.
     """
 
     _WINDOW = 1 << 15
-    _DOUBLINGS = 6
+    _DOUBLINGS = 4
 
     def __init__(self, data: bytes) -> None:
-        self._bits = len(data) * 8
+        self.bits = len(data) * 8
         self._data = np.frombuffer(data + bytes(8), np.uint8).astype(np.uint32)
         self._next = 0
 
     @property
     def left(self) -> int:
         """Whole bytes not yet touched."""
-        return (self._bits - self._next) // 8
+        return (self.bits - self._next) // 8
 
-    def read(self, code: int, count: int) -> I64:
-        """Read ``count`` symbols in one code.
+    def read(self, code: I64, count: I64, size: I64 | None = None) -> I64:
+        """Read symbols, run after run.
+
+        Args:
+            code: int64, shape (runs,), the code of each run.
+            count: int64, shape (runs,), its symbols, at least 1.
+            size: int64, shape (runs,), its bits; None if there is one run of unknown size.
 
         Returns:
-            int64, shape (count,), 0 to 31.
+            int64, shape (sum of count,), 0 to 31.
 
         Raises:
-            ValueError: The bit string ends before.
+            ValueError: The bit string ends before, or a run has another size.
         """
-        parts: list[NDArray[np.uint8]] = []
-        while count:
-            if count > self._bits - self._next:
-                raise ValueError("the code words end too early")
-            symbols = self._window(code, count)
-            parts.append(symbols)
-            count -= len(symbols)
-        return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+        begin, total = self._next, int(count.sum())
+        ends = np.array([self.bits]) if size is None else np.cumsum(size) + begin
+        if ends[-1] > self.bits or total > self.bits - begin:
+            raise ValueError("the code words end too early")
+        starts: list[I64] = []
+        symbols: list[NDArray[np.uint8]] = []
+        while total:
+            at, found = self._window(_CODE[code], ends, total)
+            starts.append(at)
+            symbols.append(found)
+            total -= len(found)
+        if size is not None:
+            first = np.concatenate([*starts, np.array([self._next])])[np.cumsum(count)]
+            if (first != ends).any():
+                raise ValueError("a run of code words has not the size it says")
+        return np.concatenate(symbols).astype(np.int64)
 
-    def _window(self, code: int, count: int) -> NDArray[np.uint8]:
-        size = min(count * 5 + 64, self._WINDOW, self._bits - self._next)
+    def _window(self, code: I64, ends: I64, count: int) -> tuple[I64, NDArray[np.uint8]]:
+        size = min(count * LONGEST, self._WINDOW, int(ends[-1]) - self._next)
+        if size <= 0:
+            raise ValueError("the code words end too early")
         byte, skip = divmod(self._next, 8)
         taken = self._data[byte : byte + (skip + size + 7) // 8 + 2]
         pair = taken[:-2] | taken[1:-1] << 8 | taken[2:] << 16
         window = ((pair[:, None] >> np.arange(8, dtype=np.uint32)) & 0xFFF).ravel()
-        window = window[skip : skip + size]
+        inside = np.clip(ends - self._next, 0, size)
+        run = inside.copy()
+        run[1:] -= inside[:-1]
+        look = window[skip : skip + size] + np.repeat(code, run)
         step = np.arange(size + 1, dtype=np.int32)
-        step[:-1] += _LENGTH_OF[code][window]
-        last = step[:-1]
+        step[:-1] += _LENGTH_OF[look]
         jumps = [np.minimum(step, size)]
         for _ in range(self._DOUBLINGS):
             jumps.append(jumps[-1][jumps[-1]])
+        leap = jumps.pop().tolist()
         anchors: list[int] = []
-        leap = jumps.pop()
         at = 0
         while at < size and len(anchors) << self._DOUBLINGS < count:
             anchors.append(at)
-            at = int(leap[at])
-        starts = np.array(anchors, np.int32)
+            at = leap[at]
+        starts = np.array(anchors)
         for jump in reversed(jumps):
             starts = np.column_stack((starts, jump[starts])).ravel()
         starts = starts[starts < size][:count]
-        self._next += int(last[starts[-1]])
-        if self._next > self._bits:
+        begin, self._next = self._next, self._next + int(step[starts[-1]])
+        if self._next > self.bits:
             raise ValueError("the code words end too early")
-        symbols: NDArray[np.uint8] = _SYMBOL_OF[code][window[starts]]
-        return symbols
+        return starts + begin, _SYMBOL_OF[look[starts]]

@@ -10,13 +10,22 @@ from __future__ import annotations
 import numpy as np
 
 from bordnetz.batch.bits import I64
-from bordnetz.batch.fit import COUNT as PREDICTORS
-from bordnetz.batch.fit import MAX_LAG, MAX_MODULUS, Model, Predictor, fit
-from bordnetz.batch.predict import fold, predict, restore, unfold
+from bordnetz.batch.fit import fit
+from bordnetz.batch.predict import COUNT as PREDICTORS
+from bordnetz.batch.predict import (
+    HAS_FACTOR,
+    MAX_LAG,
+    MAX_MODULUS,
+    Model,
+    Predictor,
+    fold,
+    restore,
+    unfold,
+)
 from bordnetz.batch.residuals import decode_residuals, encode_residuals
 from bordnetz.batch.streams import Sink, Source
 
-_HAS_FACTOR = np.isin(list(Predictor), (Predictor.COUNTER, Predictor.LINE, Predictor.SISTER))
+_PREDICTOR_BITS, _LAG_BITS = 3, 4
 
 
 def encode(values: I64, rows: I64) -> bytes:
@@ -31,13 +40,13 @@ def encode(values: I64, rows: I64) -> bytes:
     """
     if not len(rows):
         return b""
-    model = fit(values, rows)
+    model, residuals = fit(values, rows)
     sink = Sink()
-    sink.small(model.predictor)
-    sink.numbers(fold(model.head))
-    sink.numbers(fold(model.factor[_HAS_FACTOR[model.predictor]]))
-    sink.small(model.lag[model.predictor == Predictor.SISTER])
-    encode_residuals(sink, predict(values, rows, model), rows - model.has_first)
+    sink.small(model.predictor, _PREDICTOR_BITS)
+    factor = model.factor[HAS_FACTOR[model.predictor]]
+    sink.numbers(fold(np.concatenate((model.head, factor))))
+    sink.small(model.lag[model.predictor == Predictor.SISTER], _LAG_BITS)
+    encode_residuals(sink, residuals, rows)
     return sink.bytes()
 
 
@@ -60,26 +69,27 @@ def decode(data: bytes, rows: I64) -> I64:
         return np.empty(0, np.int64)
     source = Source(data)
     model = _read_model(source, rows)
-    folded = decode_residuals(source, rows - model.has_first)
+    folded = decode_residuals(source, rows)
     source.end()
     return restore(folded, rows, model)
 
 
 def _read_model(source: Source, rows: I64) -> Model:
     columns = len(rows)
-    predictor = source.small(columns)
+    predictor = source.small(columns, _PREDICTOR_BITS)
     if (predictor >= PREDICTORS).any():
         raise ValueError(f"predictor {int(predictor.max())} is not known")
-    head = unfold(source.numbers(columns))
-    with_factor = _HAS_FACTOR[predictor]
+    with_factor = HAS_FACTOR[predictor]
+    numbers = unfold(source.numbers(columns + int(np.count_nonzero(with_factor))))
+    head = numbers[:columns]
     factor = np.zeros(columns, np.int64)
-    factor[with_factor] = unfold(source.numbers(int(np.count_nonzero(with_factor))))
+    factor[with_factor] = numbers[columns:]
     modulus = factor[predictor == Predictor.COUNTER]
     if ((modulus < 1) | (modulus > MAX_MODULUS)).any():
         raise ValueError("a counter has no possible modulus")
     sister = predictor == Predictor.SISTER
     lag = np.zeros(columns, np.int64)
-    lag[sister] = source.small(int(np.count_nonzero(sister)))
+    lag[sister] = source.small(int(np.count_nonzero(sister)), _LAG_BITS)
     other = np.arange(columns) - lag
     if (
         (lag[sister] < 1).any()

@@ -10,7 +10,9 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from bordnetz.batch import batch_pb2 as pb
 from bordnetz.batch import zstd
@@ -71,6 +73,16 @@ class Dictionary:
     def digest(self) -> bytes:
         """The dictionary's name, `DIGEST_BYTES` long."""
         return hashlib.sha256(self.serialised).digest()[:DIGEST_BYTES]
+
+    @cached_property
+    def ids(self) -> NDArray[np.uint32]:
+        """uint32, shape (groups,), the arbitration id of each group."""
+        return np.array([group.id for group in self.groups], np.uint32)
+
+    @cached_property
+    def widths(self) -> NDArray[np.int64]:
+        """int64, shape (groups,), how many signals each group has."""
+        return np.array([len(group.signals) for group in self.groups], np.int64)
 
     @cached_property
     def compressed(self) -> bytes:

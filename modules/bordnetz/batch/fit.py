@@ -1,286 +1,233 @@
-"""Which predictor suits which column: guessed from excerpts, for all columns at once."""
+"""Which predictor suits which column: all are tried on all columns at once, the cheapest wins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bordnetz.batch.bits import I64, bit_lengths
+from bordnetz.batch.bits import I64, places
+from bordnetz.batch.predict import (
+    MAX_LAG,
+    MAX_MODULUS,
+    RATIO_BITS,
+    Model,
+    Predictor,
+    slope_shift,
+)
 
-_EXCERPTS, _ROWS = 4, 32
-"""A column is judged by this many pieces of it, this many rows each."""
+F64 = NDArray[np.float64]
 
-_SKIP = 3
-"""The first rows of a piece have no differences of all orders."""
+_NARROW = 1 << 28
+"""Up to here second differences, folded, fit 32 bits, which halves the time."""
 
-MAX_LAG = 8
-"""How many columns back a sister is looked for."""
+_TRIED = Predictor.LINE + 1
+"""These are tried on every column, the others where they have a chance."""
 
-MAX_MODULUS = 1 << 16
-"""Largest modulus of a counter; sums of 2**20 residuals below it do not overflow."""
+_FACTOR_BITS = 4.0
+"""Bits that a factor costs, besides its own."""
 
-RATIO_BITS = 16
-"""Fraction bits of the ratio to a sister."""
+_PLAIN = 1.9
+"""Bits by which a residual costs more than its log2(folded + 1), on average."""
 
-_UNIFORM = 1.9
-"""Bits by which a bell-shaped column costs more than the mean of log2(1 + 2 |residual|)."""
+_PLAIN_BITS = 4
+"""Bits of a range from which values may be spread evenly enough for `Predictor.FLOOR`."""
 
-_UNIFORM_BITS = 4
-"""Below so many bits that is not true, and evenly spread values are no worse off elsewhere."""
+_LONG = 128
+"""Rows from which a column may gain more by a sister than the search costs."""
 
+_WORTH_A_SISTER = 1.0
+"""Bits a row, in the same measure as costs, from which that is so."""
 
-class Predictor(IntEnum):
-    """How a column is predicted; the numbers are the format's."""
-
-    DIFFERENCE_1 = 0
-    """The value before; the first value is the head."""
-    DIFFERENCE_2 = 1
-    """The differences are taken of the differences again, the first of them from zero."""
-    DIFFERENCE_3 = 2
-    COUNTER = 3
-    """As DIFFERENCE_2, all of it modulo the factor."""
-    LEVEL = 4
-    """The head, for every row."""
-    LINE = 5
-    """The head plus row x factor / 2**`slope_shift`, rounded down."""
-    SISTER = 6
-    """The head plus the same row of an earlier column x factor / 2**`RATIO_BITS`, rounded down."""
+_PICKS = 48
+"""Rows of a column by which a sister is looked for."""
 
 
-COUNT = len(Predictor)
+@dataclass(slots=True)
+class _Fit:
+    """What is chosen so far; arrays of shape (columns,) but for the last, (sum of rows,)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """How columns are predicted; all arrays int64, shape (columns,).
-
-    Attributes:
-        predictor: `Predictor`.
-        head: The first value, the level, or where a line or the distance to a sister begins.
-        factor: Slope of a line, ratio to a sister, modulus of a counter; 0 for others.
-        lag: How many columns before is the sister, 1 to `MAX_LAG`; 0 for others.
-    """
-
+    cost: F64
     predictor: I64
     head: I64
     factor: I64
     lag: I64
-
-    @property
-    def has_first(self) -> NDArray[np.bool_]:
-        """Whether the head is the first value, so that there is one residual less."""
-        return self.predictor < Predictor.LEVEL
+    residuals: NDArray[Any]
 
 
-def slope_shift(rows: I64) -> I64:
-    """Fraction bits of a line's slope: enough that rounding it costs less than half a unit."""
-    return bit_lengths(rows.view(np.uint64)) + 1
-
-
-def fit(values: I64, rows: I64) -> Model:
-    """Choose each column's predictor.
+def fit(values: I64, rows: I64) -> tuple[Model, NDArray[Any]]:
+    """Choose each column's predictor and take its residuals.
 
     Args:
         values: int64, shape (sum of rows,), column after column.
         rows: int64, shape (columns,), each at least 1.
+
+    Returns:
+        The model, and the residuals: uint32 or uint64, folded, shape (sum of rows,).
     """
-    starts = np.cumsum(rows) - rows
-    excerpts = _Excerpts(values, starts, rows)
-    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-    sums = _sums(values)
-    mean = (sums[starts + rows] - sums[starts]) / rows
+    size = len(values)
+    starts = rows.cumsum() - rows
+    first = values[starts]
+    x: NDArray[Any] = values - first.repeat(rows)
+    low, high = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts)
+    if int(low.min()) > -_NARROW and int(high.max()) < _NARROW:
+        x = x.astype(np.int32)
+    begin, slope, line = _lines(x, starts, rows)
 
-    cost = np.empty((COUNT, len(rows)))
-    head = np.empty((COUNT, len(rows)), np.int64)
-    factor = np.zeros((COUNT, len(rows)), np.int64)
-    head[: Predictor.LEVEL] = values[starts]
-    second = _differences(excerpts, cost)
-    _counters(excerpts, second, low, high, cost, factor)
-    _levels(excerpts, mean, low, high, cost, head)
-    _lines(excerpts, sums, mean, cost, head, factor)
-    lag = _sisters(excerpts, cost, head, factor)
+    tried = np.empty((_TRIED, size), x.dtype)
+    steps, second = tried[Predictor.DIFFERENCE_1], tried[Predictor.DIFFERENCE_2]
+    np.subtract(x[1:], x[:-1], out=steps[1:])
+    steps[starts] = 0
+    np.subtract(steps[1:], steps[:-1], out=second[1:])
+    second[starts] = 0
+    np.subtract(x, line, out=tried[Predictor.LINE], casting="unsafe")
+    falls = np.minimum.reduceat(steps, starts)
+    folded = _fold(tried)
 
-    best = np.argmin(cost, axis=0)
-    # Too short to judge: the plain difference has the cheapest head.
-    best[excerpts.samples == 0] = Predictor.DIFFERENCE_1
-    sister = best == Predictor.SISTER
-    column = np.arange(len(rows))
-    # A sister is read before the columns that follow it, so it follows none itself.
-    chained = sister & sister[column - lag]
-    if chained.any():
-        cost[Predictor.SISTER, chained] = np.inf
-        best[chained] = np.argmin(cost[:, chained], axis=0)
-    lag[best != Predictor.SISTER] = 0
-    return Model(best, head[best, column], factor[best, column], lag)
-
-
-class _Excerpts:
-    """Pieces of all columns, as a block: columns x pieces x rows."""
-
-    def __init__(self, values: I64, starts: I64, rows: I64) -> None:
-        stride = np.maximum((rows - _ROWS) // (_EXCERPTS - 1), _ROWS)
-        pieces = min(_EXCERPTS, -(-int(rows.max()) // _ROWS))
-        row = (np.arange(pieces) * stride[:, None])[:, :, None] + np.arange(_ROWS)
-        inside = row < rows[:, None, None]
-        self.rows = rows
-        self.row = np.minimum(row, rows[:, None, None] - 1)
-        self.values = values[starts[:, None, None] + self.row]
-        self.used = inside[:, :, _SKIP:].astype(np.float32)
-        self.samples = self.used.sum(axis=(1, 2))
-        self._weight = rows / np.maximum(self.samples, 1)
-
-    def cost(self, residual: I64) -> NDArray[np.float64]:
-        """Guess the bits that residuals cost, of the rows behind the first ones of a piece."""
-        size = np.abs(residual.astype(np.float32))
-        size *= 2
-        size += 1
-        np.log2(size, out=size)
-        total: NDArray[np.float64] = np.einsum("cpr,cpr->c", size, self.used) * self._weight
-        return total
+    cost = np.empty((_TRIED + 1, len(rows)))
+    cost[:_TRIED] = _bits(folded, starts)
+    cost[Predictor.LINE] += np.frexp(slope)[1] + _FACTOR_BITS
+    span = high - low
+    width = np.frexp(span)[1]
+    cost[Predictor.FLOOR] = np.where(width < _PLAIN_BITS, np.inf, (width - _PLAIN) * rows)
+    best = cost.argmin(axis=0)
+    is_line, is_floor = best == Predictor.LINE, best == Predictor.FLOOR
+    at = (best % _TRIED * size).repeat(rows)
+    at += np.arange(size)
+    chosen = _Fit(
+        cost=cost[best, np.arange(len(rows))],
+        predictor=best,
+        head=first + begin * is_line + low * is_floor,
+        factor=slope * is_line,
+        lag=np.zeros_like(rows),
+        residuals=folded.ravel()[at],
+    )
+    if is_floor.any():
+        at = places(starts[is_floor], rows[is_floor])
+        chosen.residuals[at] = x[at] - low[is_floor].repeat(rows[is_floor])
+    counter = (falls == -span) & (span > 1) & (first + low == 0) & (span < MAX_MODULUS)
+    if counter.any():
+        _count(chosen, values, starts, rows, counter, span + 1)
+    _follow(chosen, values, starts, rows)
+    return Model(chosen.predictor, chosen.head, chosen.factor, chosen.lag), chosen.residuals
 
 
-def _differences(excerpts: _Excerpts, cost: NDArray[np.float64]) -> I64:
-    """Costs of the differences; returns those of the second order."""
-    first = excerpts.values[:, :, 1:] - excerpts.values[:, :, :-1]
-    second: I64 = first[:, :, 1:] - first[:, :, :-1]
-    third = second[:, :, 1:] - second[:, :, :-1]
-    cost[Predictor.DIFFERENCE_1] = excerpts.cost(first[:, :, 2:])
-    cost[Predictor.DIFFERENCE_2] = excerpts.cost(second[:, :, 1:]) + 3
-    cost[Predictor.DIFFERENCE_3] = excerpts.cost(third) + 6
-    return second[:, :, 1:]
+def _lines(x: NDArray[Any], starts: I64, rows: I64) -> tuple[I64, I64, I64]:
+    """Begins and slopes of the lines of least squares, and the lines; what overflows is lost."""
+    row = np.arange(len(x))
+    row -= starts.repeat(rows)
+    mean = np.add.reduceat(x, starts, dtype=np.int64) / rows
+    moment = np.add.reduceat(row * x, starts)
+    middle = (rows - 1) / 2
+    shift = slope_shift(rows)
+    # Variance of 0 to rows - 1, times rows; a single row has no slope.
+    spread = np.maximum(rows * (rows * rows - 1.0) / 12, 1)
+    slope = _whole((moment - mean * middle * rows) * ((1 << shift) / spread))
+    begin = _whole(mean - slope * (middle / (1 << shift)))
+    row *= slope.repeat(rows)
+    row >>= shift
+    row += begin.repeat(rows)
+    return begin, slope, row
 
 
-def _counters(
-    excerpts: _Excerpts, second: I64, low: I64, high: I64, cost: NDArray[np.float64], factor: I64
+def _count(
+    chosen: _Fit, values: I64, starts: I64, rows: I64, some: NDArray[np.bool_], modulus: I64
 ) -> None:
-    """Costs of counters that start again at 0 behind the highest value."""
-    cost[Predictor.COUNTER] = np.inf
-    some = (low == 0) & (high > 1) & (high < MAX_MODULUS)
-    if some.any():
-        modulus = high[some] + 1
-        rest = wrap(second[some], modulus[:, None, None])
-        whole = np.zeros_like(second)
-        whole[some] = rest
-        cost[Predictor.COUNTER, some] = excerpts.cost(whole)[some] + 8
-        factor[Predictor.COUNTER, some] = modulus
+    """Take some columns for counters that start again at 0 behind their highest value."""
+    starts, rows = starts[some], rows[some]
+    at = places(starts, rows)
+    begin = rows.cumsum() - rows
+    rest = np.zeros((2, len(at)), np.int64)
+    for step, before in zip(rest, (values[at], rest[0]), strict=True):
+        np.subtract(before[1:], before[:-1], out=step[1:])
+        step[begin] = 0
+    modulus = modulus[some]
+    half = (modulus >> 1).repeat(rows)
+    wrapped = _fold((rest[1] + half) % modulus.repeat(rows) - half)
+    better = _bits(wrapped, begin) < chosen.cost[some]
+    _replace(chosen, at, wrapped, better, rows)
+    counter = np.flatnonzero(some)[better]
+    chosen.predictor[counter] = Predictor.COUNTER
+    chosen.head[counter] = values[starts[better]]
+    chosen.factor[counter] = modulus[better]
 
 
-def wrap(values: I64, modulus: I64) -> I64:
-    """The numbers nearest to zero that are the same modulo ``modulus``."""
-    half = modulus >> 1
-    wrapped: I64 = (values + half) % modulus - half
-    return wrapped
-
-
-def _levels(
-    excerpts: _Excerpts,
-    mean: NDArray[np.float64],
-    low: I64,
-    high: I64,
-    cost: NDArray[np.float64],
-    head: I64,
-) -> None:
-    """Costs of a level: the mean, or the middle where the values are spread evenly."""
-    level = _whole(mean)
-    bits = excerpts.cost(excerpts.values[:, :, _SKIP:] - level[:, None, None])
-    width, middle, spread = _middle(low, high)
-    flat = (width - _UNIFORM) * excerpts.rows
-    # Plain bits suit a range that makes use of them all.
-    evenly = spread & (flat <= bits)
-    head[Predictor.LEVEL] = np.where(evenly, middle, level)
-    cost[Predictor.LEVEL] = np.where(evenly, flat, bits) + 3
-
-
-def _lines(
-    excerpts: _Excerpts,
-    sums: NDArray[np.float64],
-    mean: NDArray[np.float64],
-    cost: NDArray[np.float64],
-    head: I64,
-    factor: I64,
-) -> None:
-    """Costs of lines."""
-    begin, slope = _line(sums, mean, excerpts.rows)
-    row = excerpts.row[:, :, _SKIP:]
-    shift = slope_shift(excerpts.rows)[:, None, None]
-    line = begin[:, None, None] + ((row * slope[:, None, None]) >> shift)
-    cost[Predictor.LINE] = excerpts.cost(excerpts.values[:, :, _SKIP:] - line)
-    cost[Predictor.LINE] += bit_lengths(np.abs(slope).view(np.uint64)) + 4
-    head[Predictor.LINE], factor[Predictor.LINE] = begin, slope
-
-
-def _line(sums: NDArray[np.float64], mean: NDArray[np.float64], rows: I64) -> tuple[I64, I64]:
-    """Head and slope of lines through the means of each column's first and last third."""
-    ends = np.cumsum(rows)
-    starts = ends - rows
-    third = np.maximum(rows // 3, 1)
-    early = (sums[starts + third] - sums[starts]) / third
-    late = (sums[ends] - sums[ends - third]) / third
-    scale = np.exp2(slope_shift(rows))
-    slope = _whole((late - early) / np.maximum(rows - third, 1) * scale)
-    return _whole(mean - slope / scale * (rows - 1) / 2), slope
-
-
-def _sisters(excerpts: _Excerpts, cost: NDArray[np.float64], head: I64, factor: I64) -> I64:
-    """Costs of the best straight relation to one of the columns before; returns its lag."""
-    columns = len(excerpts.rows)
-    used = excerpts.used.reshape(columns, -1)
-    x = excerpts.values[:, :, _SKIP:].reshape(columns, -1).astype(np.float64)
-    average = np.einsum("cr,cr->c", x, used) / np.maximum(excerpts.samples, 1)
-    x -= average[:, None]
-    x *= used
-    power = np.einsum("cr,cr->c", x, x)
-    # What each of the MAX_LAG columns before explains, where it has as many rows.
-    explained = np.zeros((columns, MAX_LAG))
-    ratios = np.zeros((columns, MAX_LAG))
-    floor = np.maximum(power, 1e-9)
-    for step in range(1, min(MAX_LAG, columns - 1) + 1):
-        shared = np.einsum("cr,cr->c", x[step:], x[:-step])
-        ratios[step:, step - 1] = shared / floor[:-step]
-        alike = excerpts.rows[step:] == excerpts.rows[:-step]
-        explained[step:, step - 1] = alike * shared * ratios[step:, step - 1]
-    nearest = explained.argmax(axis=1)
-    column = np.arange(columns)
-    best, slope = explained[column, nearest], ratios[column, nearest]
-    lag: I64 = nearest + 1
-    cost[Predictor.SISTER] = np.inf
+def _follow(chosen: _Fit, values: I64, starts: I64, rows: I64) -> None:
+    """Let columns follow an earlier column, in a straight relation, where that is cheaper."""
+    some = np.flatnonzero((chosen.cost > _WORTH_A_SISTER * rows) & (rows >= _LONG))
+    if len(some) < 2:
+        return
+    picks = starts[some, None] + (np.arange(_PICKS) * rows[some, None]) // _PICKS
+    y = values[picks].astype(np.float64)
+    mean = y.mean(axis=1)
+    y -= mean[:, None]
+    power = np.einsum("cr,cr->c", y, y)
+    lags = min(MAX_LAG, len(some) - 1)
+    shared = np.zeros((lags, len(some)))
+    for step in range(1, lags + 1):
+        np.einsum("cr,cr->c", y[step:], y[:-step], out=shared[step - 1, step:])
+    column = np.arange(len(some))
+    before = np.maximum(column - np.arange(1, lags + 1)[:, None], 0)
+    ratio = shared / np.maximum(power[before], 1e-9)
+    possible = (rows[some[before]] == rows[some]) & (some - some[before] <= MAX_LAG)
+    explained = shared * ratio * possible
+    nearest = explained.argmax(axis=0)
+    other, by = before[nearest, column], ratio[nearest, column]
     # A relation that explains less than half of the spread saves half a bit at most.
-    close = (best > 0.5 * power) & (np.abs(slope) < 2.0**31)
-    lag[~close] = 0
-    some = np.flatnonzero(close)
-    if len(some):
-        ratio = _whole(slope * 2.0**RATIO_BITS)
-        begin = _whole(average - ratio / 2.0**RATIO_BITS * average[column - lag])
-        ref = excerpts.values[some - lag[some]][:, :, _SKIP:]
-        guess = begin[some, None, None] + ((ref * ratio[some, None, None]) >> RATIO_BITS)
-        residual = np.zeros(excerpts.used.shape, np.int64)
-        residual[some] = excerpts.values[some][:, :, _SKIP:] - guess
-        bits = excerpts.cost(residual) + bit_lengths(np.abs(ratio).view(np.uint64)) + 4
-        cost[Predictor.SISTER, some] = bits[some]
-        head[Predictor.SISTER], factor[Predictor.SISTER] = begin, ratio
-    return lag
+    close = (explained[nearest, column] > 0.5 * power) & (np.abs(by) < 2.0**31)
+    if not close.any():
+        return
+    factor = _whole(by[close] * 2.0**RATIO_BITS)
+    head = _whole(mean[close] - factor * (mean[other[close]] / 2.0**RATIO_BITS))
+    own, other = some[close], some[other[close]]
+    length = rows[own]
+    at = places(starts[own], length)
+    share = values[places(starts[other], length)] * factor.repeat(length)
+    share >>= RATIO_BITS
+    rest = _fold(values[at] - share - head.repeat(length))
+    bits = _bits(rest, length.cumsum() - length) + np.frexp(factor)[1] + _FACTOR_BITS
+    follows = np.zeros(len(rows), np.bool_)
+    follows[own] = better = bits < chosen.cost[own]
+    # A sister is read before the columns that follow it, so it follows none itself.
+    better &= ~follows[other]
+    _replace(chosen, at, rest, better, length)
+    own = own[better]
+    chosen.predictor[own] = Predictor.SISTER
+    chosen.head[own] = head[better]
+    chosen.factor[own] = factor[better]
+    chosen.lag[own] = own - other[better]
 
 
-def _middle(low: I64, high: I64) -> tuple[I64, I64, NDArray[np.bool_]]:
-    """Bits of each range, its middle, and whether it makes use of all of these bits."""
-    extent = (high - low).view(np.uint64)
-    width = bit_lengths(extent)
-    middle = low + np.where(width > 0, np.int64(1) << np.maximum(width - 1, 0), 0)
-    top = extent >> np.maximum(width - 2, 0).astype(np.uint64)
-    return width, middle, (width >= _UNIFORM_BITS) & (top == 3)
+def _replace(
+    chosen: _Fit, at: I64, residuals: NDArray[Any], better: NDArray[np.bool_], rows: I64
+) -> None:
+    """Take other residuals for the better ones of some columns."""
+    keep = better.repeat(rows)
+    residuals, at = residuals[keep], at[keep]
+    if len(residuals) and int(residuals.max()) >> 8 * chosen.residuals.itemsize:
+        chosen.residuals = chosen.residuals.astype(np.uint64)
+    chosen.residuals[at] = residuals
 
 
-def _sums(values: I64) -> NDArray[np.float64]:
-    """Sums of all values before each, and of all."""
-    sums = np.zeros(len(values) + 1)
-    np.cumsum(values, dtype=np.float64, out=sums[1:])
-    return sums
+def _fold(signed: NDArray[Any]) -> NDArray[Any]:
+    """0, -1, 1, -2, 2, ... become 0, 1, 2, 3, 4, ..., in place."""
+    sign = signed >> (8 * signed.itemsize - 1)
+    signed <<= 1
+    signed ^= sign
+    return signed.view(f"u{signed.itemsize}")
 
 
-def _whole(numbers: NDArray[np.float64]) -> I64:
+def _bits(folded: NDArray[Any], starts: I64) -> F64:
+    """Sum of log2(folded + 1) of each column: the bits that it costs, but for a constant."""
+    logs = np.log1p(folded.astype(np.float32))
+    bits: F64 = np.add.reduceat(logs, starts, axis=-1) * (1 / np.log(2))
+    return bits
+
+
+def _whole(numbers: F64) -> I64:
     """Round; what no int64 holds becomes 0, which predicts badly and breaks nothing."""
-    whole: I64 = np.where(np.abs(numbers) < 2.0**62, np.rint(numbers), 0).astype(np.int64)
-    return whole
+    whole = np.rint(numbers)
+    whole[np.abs(whole) >= 2.0**62] = 0
+    return whole.astype(np.int64)

@@ -32,6 +32,9 @@ MAX_COLUMN_BYTES = 16 * MAX_VALUES
 
 _WORTH_A_TRY, _LEVEL = 256, 1
 
+_ALIKE = 1.75
+"""With so many times as many pairs of equal bytes as random data has, zstandard is worth a try."""
+
 CHECK_TAG = 0x7D
 """Field 15, four bytes: begins the end of every message."""
 
@@ -198,12 +201,9 @@ def encode_batch(
     ticks = samples.time // stamp.resolution.ns
     first = int(ticks.min())
     span = int(ticks.max()) - first
-    groups = samples.groups
-    index, inverse = np.unique(samples.group, return_inverse=True)
-    own_id = np.array([groups[i].id for i in index.tolist()], np.uint32)[inverse]
-    signals = np.array([len(groups[i].signals) for i in index.tolist()], np.int64)[inverse]
-    missing = signals - samples.width
-    width = samples.width.astype(np.int64)
+    missing = dictionary.widths[samples.group] - samples.width
+    group = samples.group.copy()
+    group[1:] -= samples.group[:-1]
     message = pb.Message(
         major=MAJOR,
         minor=MINOR,
@@ -215,26 +215,34 @@ def encode_batch(
         clock=pb.Clock.Name(stamp.clock),
         campaign="" if stamp.campaign == DEFAULT_CAMPAIGN else stamp.campaign,
         campaign_version=stamp.campaign_version,
-        group=np.diff(samples.group, prepend=np.int32(0)).tolist(),
+        group=group.tolist(),
         count=rows.tolist(),
     )
     encoded = columns.encode(
         np.concatenate((ticks - first, samples.values)),
-        np.concatenate((rows, np.repeat(rows, width))),
+        np.concatenate((rows, rows.repeat(samples.width))),
     )
     # Coded columns rarely compress, but what repeats itself over and over does.
-    if len(encoded) > _WORTH_A_TRY:
+    if _repeats(encoded):
         compressed = zstd.compress(encoded, _LEVEL)
         if len(compressed) < len(encoded):
             message.columns_zstd, encoded = compressed, b""
     message.columns = encoded
-    if (samples.id != own_id).any():
+    if (samples.id != dictionary.ids[samples.group]).any():
         message.id.extend(samples.id.tolist())
     if missing.any():
         message.missing.extend(missing.tolist())
     if embed:
         message.dictionary_zstd = dictionary.compressed
     return _draft(message, len(samples.time), len(samples))
+
+
+def _repeats(data: bytes) -> bool:
+    """Whether some bytes are so frequent that zstandard may make it smaller."""
+    often = np.bincount(np.frombuffer(data, np.uint8))
+    # Of random data, one pair of bytes in 256 is alike.
+    alike = int((often * often).sum()) - len(data)
+    return len(data) > _WORTH_A_TRY and alike * 256 > _ALIKE * len(data) * len(data)
 
 
 def _draft(message: pb.Message, rows: int, samples: int) -> Draft:

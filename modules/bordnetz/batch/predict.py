@@ -1,19 +1,72 @@
-"""Columns as the surprise that a prediction leaves of them, and back.
+"""How columns are predicted: what the predictors mean, and columns made again from residuals.
 
 Residuals are lossless for all 64 bits: every sum, product and difference wraps around.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import IntEnum
+
 import numpy as np
-from numpy.typing import NDArray
 
 from bordnetz.batch.bits import I64, U64, places
-from bordnetz.batch.fit import RATIO_BITS, Model, Predictor, slope_shift, wrap
 
-_TWICE = np.isin(
-    list(Predictor), (Predictor.DIFFERENCE_2, Predictor.DIFFERENCE_3, Predictor.COUNTER)
-)
+MAX_LAG = 8
+"""How many columns back a sister is looked for."""
+
+MAX_MODULUS = 1 << 16
+"""Largest modulus of a counter; sums of 2**20 residuals below it do not overflow."""
+
+RATIO_BITS = 16
+"""Fraction bits of the ratio to a sister."""
+
+
+class Predictor(IntEnum):
+    """How a column is predicted; the numbers are the format's."""
+
+    DIFFERENCE_1 = 0
+    """The head plus the sum of all residuals so far."""
+    DIFFERENCE_2 = 1
+    """As DIFFERENCE_1, of the sums of the residuals."""
+    LINE = 2
+    """The head plus row x factor / 2**`slope_shift`, rounded down."""
+    FLOOR = 3
+    """The head; residuals are not folded, since it is the least value."""
+    COUNTER = 4
+    """As DIFFERENCE_2, all of it modulo the factor."""
+    SISTER = 5
+    """The head plus the same row of an earlier column x factor / 2**`RATIO_BITS`, rounded down."""
+
+
+COUNT = len(Predictor)
+
+HAS_FACTOR = np.isin(list(Predictor), (Predictor.LINE, Predictor.COUNTER, Predictor.SISTER))
+
+_ORDER = np.array([1, 2, 0, 0, 2, 0])
+"""How often each predictor sums its residuals up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """How columns are predicted; all arrays int64, shape (columns,).
+
+    Attributes:
+        predictor: `Predictor`.
+        head: The value that the prediction begins with.
+        factor: Slope of a line, ratio to a sister, modulus of a counter; 0 for others.
+        lag: How many columns before is the sister, 1 to `MAX_LAG`; 0 for others.
+    """
+
+    predictor: I64
+    head: I64
+    factor: I64
+    lag: I64
+
+
+def slope_shift(rows: I64) -> int:
+    """Fraction bits of slopes: enough that rounding costs less than half a unit."""
+    return int(rows.max()).bit_length() + 1
 
 
 def fold(values: I64) -> U64:
@@ -28,46 +81,11 @@ def unfold(values: U64) -> I64:
     return (values >> np.uint64(1)).view(np.int64) ^ -(values & np.uint64(1)).view(np.int64)
 
 
-def predict(values: I64, rows: I64, model: Model) -> U64:
-    """Take the residuals.
-
-    Args:
-        values: int64, shape (sum of rows,), column after column.
-        rows: int64, shape (columns,), each at least 1.
-        model: How to predict them.
-
-    Returns:
-        uint64, folded, column after column; a column has as many as it has rows, one less
-        where the head is the first value.
-    """
-    starts = np.cumsum(rows) - rows
-    residuals = np.empty_like(values)
-    residuals[0] = 0
-    np.subtract(values[1:], values[:-1], out=residuals[1:])
-    for again in (_TWICE[model.predictor], model.predictor == Predictor.DIFFERENCE_3):
-        at, first = _inner(starts, rows, again & (rows > 1))
-        once = residuals[at]
-        residuals[at[1:]] -= once[:-1]
-        residuals[at[first]] = once[first]
-    counter = model.predictor == Predictor.COUNTER
-    if counter.any():
-        at = places(starts[counter], rows[counter])
-        residuals[at] = wrap(residuals[at], np.repeat(model.factor[counter], rows[counter]))
-    for predictor in (Predictor.LEVEL, Predictor.LINE, Predictor.SISTER):
-        chosen = model.predictor == predictor
-        if chosen.any():
-            at = places(starts[chosen], rows[chosen])
-            residuals[at] = values[at] - _expected(predictor, chosen, values, starts, rows, model)
-    inner = np.ones(len(values), np.bool_)
-    inner[starts[model.has_first]] = False
-    return fold(residuals[inner])
-
-
 def restore(folded: U64, rows: I64, model: Model) -> I64:
-    """The inverse of `predict`.
+    """Make columns of their residuals.
 
     Args:
-        folded: As `predict` gave them.
+        folded: uint64, shape (sum of rows,), column after column.
         rows: int64, shape (columns,), each at least 1.
         model: That they were taken with; sisters must be earlier columns of as many rows that
             have no sister themselves, moduli positive.
@@ -76,34 +94,37 @@ def restore(folded: U64, rows: I64, model: Model) -> I64:
         int64, shape (sum of rows,).
     """
     starts = np.cumsum(rows) - rows
-    values = np.empty(int(rows.sum()), np.int64)
-    first = model.has_first
-    inner = np.ones(len(values), np.bool_)
-    inner[starts[first]] = False
-    values[inner] = unfold(folded)
-    values[starts[first]] = model.head[first]
-    for again in (model.predictor == Predictor.DIFFERENCE_3, _TWICE[model.predictor]):
-        again = again & (rows > 1)
-        at, _ = _inner(starts, rows, again)
-        values[at] = _running_sums(values[at], rows[again] - 1)
-    at = places(starts[first], rows[first])
-    values[at] = _running_sums(values[at], rows[first])
-    counter = model.predictor == Predictor.COUNTER
+    values = unfold(folded)
+    predictor = model.predictor
+    floor = predictor == Predictor.FLOOR
+    if floor.any():
+        at = places(starts[floor], rows[floor])
+        values[at] = folded[at].view(np.int64)
+    order = _ORDER[predictor]
+    for times in range(int(order.max()), 0, -1):
+        chosen = order >= times
+        if chosen.all():
+            values = _running_sums(values, rows)
+        else:
+            at = places(starts[chosen], rows[chosen])
+            values[at] = _running_sums(values[at], rows[chosen])
+    values += np.repeat(model.head, rows)
+    line = predictor == Predictor.LINE
+    if line.any():
+        length = rows[line]
+        row = places(np.zeros_like(length), length)
+        rise = (row * np.repeat(model.factor[line], length)) >> slope_shift(rows)
+        values[places(starts[line], length)] += rise
+    counter = predictor == Predictor.COUNTER
     if counter.any():
         at = places(starts[counter], rows[counter])
         values[at] %= np.repeat(model.factor[counter], rows[counter])
-    for predictor in (Predictor.LEVEL, Predictor.LINE, Predictor.SISTER):
-        chosen = model.predictor == predictor
-        if chosen.any():
-            at = places(starts[chosen], rows[chosen])
-            values[at] += _expected(predictor, chosen, values, starts, rows, model)
+    sister = np.flatnonzero(predictor == Predictor.SISTER)
+    if len(sister):
+        other = places(starts[sister - model.lag[sister]], rows[sister])
+        share = (values[other] * np.repeat(model.factor[sister], rows[sister])) >> RATIO_BITS
+        values[places(starts[sister], rows[sister])] += share
     return values
-
-
-def _inner(starts: I64, rows: I64, chosen: NDArray[np.bool_]) -> tuple[I64, I64]:
-    """Where the chosen columns' rows but the first are, and which of these are each's first."""
-    length = rows[chosen] - 1
-    return places(starts[chosen] + 1, length), np.cumsum(length) - length
 
 
 def _running_sums(values: I64, lengths: I64) -> I64:
@@ -112,24 +133,3 @@ def _running_sums(values: I64, lengths: I64) -> I64:
     sums: I64 = np.cumsum(values)
     sums -= np.repeat(sums[begin] - values[begin], lengths)
     return sums
-
-
-def _expected(
-    predictor: Predictor,
-    chosen: NDArray[np.bool_],
-    values: I64,
-    starts: I64,
-    rows: I64,
-    model: Model,
-) -> I64:
-    """What the chosen columns are without their residuals."""
-    length = rows[chosen]
-    expected: I64 = np.repeat(model.head[chosen], length)
-    if predictor is Predictor.LEVEL:
-        return expected
-    factor = np.repeat(model.factor[chosen], length)
-    if predictor is Predictor.LINE:
-        row = places(np.zeros_like(length), length)
-        return expected + ((row * factor) >> np.repeat(slope_shift(length), length))
-    sister = (np.arange(len(rows)) - model.lag)[chosen]
-    return expected + ((values[places(starts[sister], length)] * factor) >> RATIO_BITS)

@@ -159,18 +159,12 @@ class Envelope:
         for name, given in (("ids", len(message.id)), ("widths", len(message.missing))):
             if given not in (0, series):
                 raise BatchError(f"batch: {given} {name} for {series} series")
-        groups = dictionary.groups
+        groups = len(dictionary.groups)
         group = np.cumsum(np.array(message.group, np.int64))
-        if int(group[-1]) >= len(groups):
-            raise BatchError(
-                f"batch: group {int(group[-1])} of a dictionary that has {len(groups)}"
-            )
-        index, inverse = np.unique(group, return_inverse=True)
-        if message.id:
-            ids = np.array(message.id, np.uint32)
-        else:
-            ids = np.array([groups[i].id for i in index.tolist()], np.uint32)[inverse]
-        width = np.array([len(groups[i].signals) for i in index.tolist()], np.int64)[inverse]
+        if int(group[-1]) >= groups:
+            raise BatchError(f"batch: group {int(group[-1])} of a dictionary that has {groups}")
+        ids = np.array(message.id, np.uint32) if message.id else dictionary.ids[group]
+        width = dictionary.widths[group]
         if message.missing:
             width -= np.array(message.missing, np.int64)
             if width.min() < 0:
@@ -226,10 +220,12 @@ class Reader:
 
     Attributes:
         dropped: Batches that had to make room.
+        damaged: Batches that waited and were not readable once their dictionary had come.
     """
 
     def __init__(self, waiting_bytes: int = 64 << 20, dictionary_bytes: int = 16 << 20) -> None:
         self.dropped = 0
+        self.damaged = 0
         self._limit = waiting_bytes
         self._dictionary_limit = dictionary_bytes
         self._dictionary_bytes = 0
@@ -261,24 +257,32 @@ class Reader:
         envelope = Envelope(data)
         digest = envelope.header.dictionary
         dictionary = envelope.dictionary()
-        ready = []
+        if dictionary is None and not envelope.has_samples:
+            raise BatchError("batch: the message has neither samples nor a dictionary")
         with self._lock:
+            dictionary = dictionary or self._known.get(digest)
             if dictionary is None:
-                dictionary = self._known.get(digest)
-            if dictionary is None:
-                if not envelope.has_samples:
-                    raise BatchError("batch: the message has neither samples nor a dictionary")
                 self._wait(envelope, len(data))
                 return []
+        # Before anything changes: these columns may be damaged.
+        own = [envelope.open(dictionary)] if envelope.has_samples else []
+        with self._lock:
             self._remember(dictionary)
-            for arrival, (size, held) in list(self._waiting.items()):
-                if held.header.dictionary == digest:
-                    del self._waiting[arrival]
-                    self._bytes -= size
-                    ready.append(held)
-        if envelope.has_samples:
-            ready.append(envelope)
-        return [one.open(dictionary) for one in ready]
+            held = [
+                arrival
+                for arrival, (_, one) in self._waiting.items()
+                if one.header.dictionary == digest
+            ]
+            ready = [self._waiting.pop(arrival) for arrival in held]
+            self._bytes -= sum(size for size, _ in ready)
+        batches = []
+        for _, waited in ready:
+            try:
+                batches.append(waited.open(dictionary))
+            except BatchError:
+                with self._lock:
+                    self.damaged += 1
+        return batches + own
 
     def _remember(self, dictionary: Dictionary) -> None:
         if dictionary.digest not in self._known:

@@ -5,81 +5,97 @@ Everything is written and read in one order, so no lengths are stored but that o
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bordnetz.batch import codes
-from bordnetz.batch.bits import I64, U64, bit_lengths, pack, unpack, words
+from bordnetz.batch.bits import I64, U64, bit_lengths, join, pack, unpack, words
+
+_FEW = 64
+"""Lists up to here are written in fields of the width that any number may need."""
 
 _LIST_BITS = 5
-"""A list of small numbers begins with its coding: a code, or plain bits of a width 0 to 8."""
+"""Longer ones begin with their coding: a code, or fields of a width 0 to 8."""
 
-_FLAT_WORD = codes.WORD.ravel()
-_FLAT_LENGTH = codes.LENGTH.ravel()
+LENGTH_BITS = 7
+"""Bits that the bit length of a number may need."""
+
+_WIDTHS = [np.full(_FEW, width, np.uint64) for width in range(LENGTH_BITS + 1)]
 
 
 class Sink:
     """Gathers code words and plain bits; `Source` reads them in the same order."""
 
     def __init__(self) -> None:
-        self._words: list[tuple[U64, I64]] = []
-        self._plain: list[tuple[U64, I64]] = []
+        self._words: list[NDArray[np.uint32]] = []
+        self._plain: list[U64] = []
+        self._widths: list[U64] = []
 
-    def small(self, numbers: I64) -> None:
-        """Write a list of numbers below 256, most of them small."""
-        if not len(numbers):
+    def small(self, numbers: I64, most: int) -> None:
+        """Write a list of small numbers, of at most ``most`` bits."""
+        count = len(numbers)
+        if count <= _FEW:
+            self._plain.append(numbers.view(np.uint64))
+            self._widths.append(_WIDTHS[most][:count])
             return
-        often = np.bincount(numbers, minlength=codes.ESCAPE + 1)
-        width = int(numbers.max()).bit_length()
+        often = np.bincount(numbers, minlength=codes.SYMBOLS)
+        width = (len(often) - 1 if len(often) > codes.SYMBOLS else int(numbers.max())).bit_length()
         coding = codes.COUNT + width
-        if not often[codes.ESCAPE :].any():
-            bits = codes.LENGTH @ often[: codes.ESCAPE + 1]
+        if len(often) == codes.SYMBOLS and not often[codes.ESCAPE]:
+            bits = codes.LENGTH @ often
             code = int(bits.argmin())
-            if bits[code] < width * len(numbers):
+            if bits[code] < width * count:
                 coding = code
-        self._plain.append((np.array([coding], np.uint64), np.array([_LIST_BITS])))
+        self._plain.append(np.array([coding], np.uint64))
+        self._widths.append(np.array([_LIST_BITS], np.uint64))
         if coding < codes.COUNT:
-            self._words.append((codes.WORD[coding, numbers], codes.LENGTH[coding, numbers]))
+            self.words(coding * codes.SYMBOLS + numbers)
         else:
-            self._plain.append((numbers.view(np.uint64), np.full(len(numbers), width)))
+            self._plain.append(numbers.view(np.uint64))
+            self._widths.append(np.full(count, width, np.uint64))
 
     def numbers(self, numbers: U64) -> None:
         """Write a list of numbers of any size: the bits of each, then all but the highest."""
+        if not len(numbers):
+            return
         lengths = bit_lengths(numbers)
-        self.small(lengths)
-        self._low(numbers, np.maximum(lengths - 1, 0))
+        self.small(lengths, LENGTH_BITS)
+        widths = np.maximum(lengths - 1, 0).view(np.uint64)
+        # The highest bit is the only one above; numpy shifts by 64 to zero.
+        self._plain.append(numbers ^ (np.minimum(numbers, np.uint64(1)) << widths))
+        self._widths.append(widths)
 
-    def coded(self, values: U64, shift: I64, coding: I64) -> None:
-        """Write residuals.
+    def low(self, values: NDArray[Any], widths: I64) -> None:
+        """Write the lowest bits of each value, plain."""
+        wide = widths.astype(values.dtype)
+        mask = (values.dtype.type(1) << wide) - values.dtype.type(1)
+        values, fields = join(values & mask, wide, int(widths.max(initial=0)))
+        self._plain.append(values)
+        self._widths.append(fields)
 
-        Args:
-            values: uint64, shape (n,).
-            shift: int64, shape (n,), how many low bits of each are plain.
-            coding: int64, shape (m,), m <= n, the code of the first m values' other bits.
-        """
-        self._low(values, shift)
-        high = values[: len(coding)] >> shift[: len(coding)].astype(np.uint64)
-        symbol = np.minimum(high, np.uint64(codes.ESCAPE)).view(np.int64)
-        cell = coding * (codes.ESCAPE + 1) + symbol
-        self._words.append((_FLAT_WORD[cell], _FLAT_LENGTH[cell]))
-        self.numbers(high[symbol == codes.ESCAPE] - np.uint64(codes.ESCAPE))
+    def words(self, entries: I64) -> None:
+        """Write code words, given as code x `codes.SYMBOLS` + symbol."""
+        self._words.append(codes.ENTRY[entries])
 
     def bytes(self) -> bytes:
         """All of it: the size of the code words, they themselves, the plain bits."""
-        prefix, plain = (
-            pack(*(np.concatenate(part) for part in zip(*fields, strict=True))) if fields else b""
-            for fields in (self._words, self._plain)
+        entries = np.concatenate(self._words) if self._words else np.empty(0, np.uint32)
+        words, widths = join(entries & codes.WORD_MASK, entries >> codes.WORD_BITS, codes.LONGEST)
+        bits = int(widths.sum())
+        size = (bits + 7) >> 3
+        fill = np.array([8 * size - bits], np.uint64)
+        packed = pack(
+            np.concatenate((words, np.zeros(1, np.uint64), *self._plain)),
+            np.concatenate((widths, fill, *self._widths)),
         )
-        size = len(prefix)
         head = bytearray()
         while size > 0x7F:
             head.append(size & 0x7F | 0x80)
             size >>= 7
         head.append(size)
-        return bytes(head) + prefix + plain
-
-    def _low(self, values: U64, widths: I64) -> None:
-        mask = (np.uint64(1) << widths.astype(np.uint64)) - np.uint64(1)
-        self._plain.append((values & mask, widths))
+        return bytes(head) + packed
 
 
 class Source:
@@ -108,13 +124,13 @@ class Source:
         self._bits = (len(data) - at - size) * 8
         self._next = 0
 
-    def small(self, count: int) -> I64:
-        """Read a list of ``count`` numbers below 256."""
-        if not count:
-            return np.empty(0, np.int64)
+    def small(self, count: int, most: int) -> I64:
+        """Read a list of ``count`` small numbers, of at most ``most`` bits."""
+        if count <= _FEW:
+            return self._fields(np.full(count, most)).view(np.int64)
         coding = int(self._fields(np.array([_LIST_BITS]))[0])
         if coding < codes.COUNT:
-            return self._prefix.read(coding, count)
+            return self._prefix.read(np.array([coding]), np.array([count]))
         width = coding - codes.COUNT
         if width > 8:
             raise ValueError(f"coding {coding} is not known for a list")
@@ -122,35 +138,35 @@ class Source:
 
     def numbers(self, count: int) -> U64:
         """Read a list of ``count`` numbers of any size."""
-        lengths = self.small(count)
+        lengths = self.small(count, LENGTH_BITS)
+        if not count:
+            return lengths.view(np.uint64)
         if (lengths > 64).any():
             raise ValueError(f"a number of {int(lengths.max())} bits is too long")
         rest = np.maximum(lengths - 1, 0)
         top = (lengths > 0).astype(np.uint64) << rest.astype(np.uint64)
         return self._fields(rest) | top
 
-    def coded(self, shift: I64, coding: I64, length: I64) -> U64:
-        """Read residuals, column after column.
+    def low(self, widths: I64) -> U64:
+        """Read plain fields."""
+        return self._fields(widths)
+
+    def words(self, code: I64, count: I64, size: U64) -> U64:
+        """Read code words, code after code.
 
         Args:
-            shift: int64, shape (columns,).
-            coding: int64, shape (m,), m <= columns, ascending.
-            length: int64, shape (columns,), residuals of each.
+            code: int64, shape (runs,).
+            count: int64, shape (runs,), words of each code, at least 1.
+            size: uint64, shape (runs,), bits of these.
+
+        Returns:
+            uint64, shape (sum of count,).
         """
-        shifts = np.repeat(shift, length)
-        value = np.zeros(len(shifts), np.uint64)
-        some = shifts > 0
-        low = self._fields(shifts[some])
-        runs = [
-            self._prefix.read(code, int(length[: len(coding)][coding == code].sum()))
-            for code in np.unique(coding).tolist()
-        ]
-        high = np.concatenate(runs).view(np.uint64) if runs else np.empty(0, np.uint64)
-        escaped = high == codes.ESCAPE
-        high[escaped] += self.numbers(int(np.count_nonzero(escaped)))
-        value[: len(high)] = high << shifts[: len(high)].astype(np.uint64)
-        value[some] |= low
-        return value
+        if not len(code):
+            return np.empty(0, np.uint64)
+        if size.max() > self._prefix.bits:
+            raise ValueError("the code words end too early")
+        return self._prefix.read(code, count, size.astype(np.int64)).view(np.uint64)
 
     def end(self) -> None:
         """Make sure that nothing is left over."""
