@@ -111,3 +111,28 @@ def test_every_channel_of_a_recording_gets_a_bus_name(here, channel):
             Choice(log=here / "odd.log", databases=((None, here / "a.dbc"),)), workplace
         )
     assert vehicle.buses[0].channel == channel
+
+
+def test_channels_that_give_one_name_are_told_apart(here):
+    (here / "odd.log").write_text("(1.0) can.0 001#00\n(1.1) can:0 001#00\n")
+    with Workplace() as workplace:
+        choice = Choice(log=here / "odd.log", databases=((None, here / "a.dbc"),))
+        vehicle, _ = settle(choice, workplace)
+    assert {bus.channel for bus in vehicle.buses} == {"can.0", "can:0"}
+    assert len({bus.name for bus in vehicle.buses}) == 2
+
+
+def test_a_folder_of_any_name_holds_a_vehicle_file(here):
+    folder = here / '\N{AUTOMOBILE} \x7f "a\\b"'
+    folder.mkdir()
+    (folder / "a.dbc").write_text(DBC)
+    choice = Choice(log=here / "two.log", databases=((None, folder / "a.dbc"),))
+    with Workplace(folder / "kept") as workplace:
+        vehicle, _ = settle(choice, workplace)
+        assert vehicle.databases(vehicle.buses[0])[0].samefile(folder / "a.dbc")
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_starts(here):
+    options = ["drive", "--log", "two.log", "--dbc", "a.dbc", "--report", "full/file/report.json"]
+    result = CliRunner().invoke(bordnetz, options)
+    assert "--report full/file/report.json" in str(result.exception)

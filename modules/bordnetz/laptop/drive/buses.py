@@ -127,8 +127,15 @@ def _from_databases(choice: Choice, workplace: Workplace) -> tuple[Vehicle, Path
         raise ChoiceError(
             f"--dbc {strange[0]}=...: there is no such channel; there are {', '.join(channels)}"
         )
+    names = [_bus_name(channel) for channel in channels]
     buses = [
-        Bus(name=_bus_name(channel), interface=interface, channel=channel) for channel in channels
+        # Channels that differ only in what a name cannot have are told apart by their place.
+        Bus(
+            name=name if names.count(name) == 1 else f"{name}_{place}",
+            interface=interface,
+            channel=channel,
+        )
+        for place, (name, channel) in enumerate(zip(names, channels, strict=True))
     ]
     files = [
         [file for bound, file in choice.databases if bound in (None, channel)]

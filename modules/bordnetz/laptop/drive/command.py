@@ -16,7 +16,7 @@ from rich.live import Live
 from bordnetz.laptop.drive.buses import Choice
 from bordnetz.laptop.drive.drive import Outcome, Plan
 from bordnetz.laptop.drive.drive import drive as run_drive
-from bordnetz.laptop.drive.errors import ChoiceError
+from bordnetz.laptop.drive.errors import ChoiceError, DriveError
 from bordnetz.laptop.drive.progress import Progress
 from bordnetz.laptop.drive.view import line, picture, summary
 
@@ -114,6 +114,8 @@ def drive(
     code is 0 if every frame is accounted for and every batch arrived, 1 if not, 2 if the options
     do not go together, 130 if it was ended before it had begun, or by a second Ctrl-C.
     """
+    if report_file is not None:
+        _write(report_file, "")  # What cannot be written should be known before the drive.
     choice = Choice(vehicle, interface, channels, log, tuple(_bound(text) for text in databases))
     console = Console()
     plan = Plan(
@@ -125,11 +127,18 @@ def drive(
     except KeyboardInterrupt:
         click.echo("bordnetz drive: ended at once; what was on its way is lost", err=True)
         sys.exit(130)
-    if report_file is not None:
-        report_file.parent.mkdir(parents=True, exist_ok=True)
-        report_file.write_text(json.dumps(outcome.report, indent=2) + "\n")
     _conclude(outcome, folder)
+    if report_file is not None:
+        _write(report_file, json.dumps(outcome.report, indent=2) + "\n")
     sys.exit(1 if outcome.wrong else 0)
+
+
+def _write(report_file: Path, text: str) -> None:
+    try:
+        report_file.parent.mkdir(parents=True, exist_ok=True)
+        report_file.write_text(text)
+    except OSError as error:
+        raise DriveError(f"--report {report_file}: {error.strerror or error}") from error
 
 
 def _conclude(outcome: Outcome, folder: Path | None) -> None:

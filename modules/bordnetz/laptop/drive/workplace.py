@@ -109,23 +109,30 @@ class Workplace:
     ) -> tuple[Vehicle, Path]:
         """Write a vehicle file into the folder and load it."""
         path = self.folder / "vehicle.toml"
-        lines = [f"name = {json.dumps(name)}"]
+        lines = [f"name = {_toml(name)}"]
         for bus, files in zip(buses, databases, strict=True):
             content = bus.model_dump(exclude_defaults=True, exclude={"dbc"})
             content["dbc"] = [str(file.resolve()) for file in files]
             lines += ["", "[[bus]]"]
-            # Strings, numbers, booleans and lists are written the same in JSON and TOML.
             lines += [
-                f"{key} = {json.dumps(value)}"
+                f"{key} = {_toml(value)}"
                 for key, value in content.items()
                 if not isinstance(value, dict)
             ]
             options = content.get("options", {})
             if options:
                 lines += ["[bus.options]"]
-                lines += [f"{key} = {json.dumps(value)}" for key, value in options.items()]
-        path.write_text("\n".join(lines) + "\n")
+                lines += [f"{key} = {_toml(value)}" for key, value in options.items()]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return Vehicle.load(path), path
+
+
+def _toml(value: object) -> str:
+    """A string, number, boolean or list, which are written almost the same in JSON and TOML.
+
+    TOML takes no escapes in halves, as JSON writes characters beyond 16 bits, and no bare DEL.
+    """
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _make_empty(folder: Path) -> None:

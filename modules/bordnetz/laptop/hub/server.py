@@ -179,7 +179,9 @@ class Hub:
             raise RuntimeError("asyncio serves connections in tasks")
         self._links[link] = task
         try:
-            await link.run()
+            # Only the end of the hub cancels a link, and asyncio would take that for a failure.
+            with contextlib.suppress(asyncio.CancelledError):
+                await link.run()
         finally:
             del self._links[link]
 
