@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,16 @@ class Trace:
         ]
 
 
-def vw_trace() -> Trace:
+def vw_trace(seconds: int = 3) -> Trace:
     """The trace of ../shared: one DBC file on three buses, so three sets of keys."""
     dbc = SHARED / "data/dbc/opendbc/vw_mqb.dbc"
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, SHARED / "bench/trace_vw_mqb.py", dbc, folder, "3"],
+            [sys.executable, SHARED / "bench/trace_vw_mqb.py", dbc, folder, str(seconds)],
             check=True,
             capture_output=True,
         )
-        rows = np.load(Path(folder, "trace.npy"))[:FRAMES]
+        rows = np.load(Path(folder, "trace.npy"))
     columns = {"time": "ts", "bus": "bus", "id": "key", "length": "len", "data": "data"}
     frames = Frames(
         flags=np.zeros(len(rows), np.uint8),
@@ -174,7 +174,8 @@ def rows() -> list[dict[str, Any]]:
     """
     logging.getLogger("cantools").setLevel(logging.ERROR)
     if SHARED.is_dir():
-        return measure(vw_trace(), BUDGETS)
+        trace = vw_trace()
+        return measure(replace(trace, frames=trace.frames[:FRAMES]), BUDGETS)
     return measure(demo_trace(), dict.fromkeys(BUDGETS))
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bordnetz.batch.blocks import empty
 from bordnetz.batch.dictionary import Dictionary
-from bordnetz.batch.message import MAX_BYTES, MAX_VALUES, Draft, Stamp
+from bordnetz.batch.message import MAX_BYTES, MAX_VALUES, Draft, Stamp, encode_batch
 from bordnetz.batch.reader import decode_batch
 from bordnetz.batch.writer import BLOCK, Writer
 from bordnetz.series import Group, Samples, Signal
@@ -102,6 +102,24 @@ def test_a_timed_flush_sends_whole_blocks_and_keeps_the_rest() -> None:
     assert 0 < max(kept) < 1_100
     drafts += writer.flush(whole_blocks=False)
     assert series(read(drafts)) == floored(series([whole]), 1_000_000)
+
+
+def test_a_timed_flush_is_one_message_encoded_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+
+    def count(*arguments: Samples | Dictionary | Stamp) -> Draft:
+        encoded.append(1)
+        return encode_batch(*arguments)
+
+    monkeypatch.setattr("bordnetz.batch.writer.encode_batch", count)
+    writer = Writer(DICTIONARY, STAMP, properties=PROPERTIES)
+    drafts = 0
+    for block in split(noise(60_000), 3_000):
+        assert writer.add(block) == []
+        closed = writer.flush(whole_blocks=True)
+        assert len(closed) == 1
+        drafts += 1
+    assert len(encoded) <= 1.7 * drafts
 
 
 def test_what_fills_no_block_is_kept_until_all_is_asked_for() -> None:

@@ -32,6 +32,9 @@ _ESCAPED = 9
 _SHARE = 0.15
 """Shifts make the mean of a column 0.5 to 1 times the inverse of this, or leave it smaller."""
 
+_BLOCK = 256
+"""Columns of which costs are taken in one product."""
+
 _COST = codes.LENGTH.T.astype(np.float32)
 _COST[codes.ESCAPE] += _ESCAPED
 
@@ -106,11 +109,15 @@ def _choose(folded: NDArray[Any], rows: I64) -> tuple[I64, I64, I64, I64]:
     symbol = np.minimum(symbol, codes.ESCAPE).astype(np.int64)
     cell = np.repeat(columns * codes.SYMBOLS, rows)
     cell += symbol
-    often = np.bincount(cell, minlength=len(rows) * codes.SYMBOLS).reshape(-1, codes.SYMBOLS)
-    cost = often.astype(np.float32) @ _COST
+    # In one product for all, BLAS would start threads, which cost more than they save.
+    block = min(len(rows), _BLOCK)
+    padded = -(-len(rows) // block) * block
+    often = np.bincount(cell, minlength=padded * codes.SYMBOLS).reshape(padded, codes.SYMBOLS)
+    cost = often.astype(np.float32).reshape(-1, block, codes.SYMBOLS) @ _COST
+    cost = cost.reshape(padded, codes.COUNT)[: len(rows)]
     coding = cost.argmin(axis=1)
     least = cost[columns, coding]
-    sizes = np.einsum("cs,cs->c", often, codes.LENGTH[coding])
+    sizes = np.einsum("cs,cs->c", often[: len(rows)], codes.LENGTH[coding])
     plain = (width - shift) * rows <= least
     coding[plain] = PLAIN
     shift = np.where(plain, width, shift)

@@ -20,20 +20,23 @@ from bordnetz.series import Samples
 BLOCK = 4096
 """Bytes of a metered block of IoT Hub."""
 
-_FILL = 0.975
+_FILL = 0.965
 """Share of its blocks that a batch should fill: more is not worth another encoding."""
 
 _HOPELESS = 0.8
 """Guessed share of a block below which a timed flush does not try to fill one."""
 
-_AIM = 0.988
+_AIM = 0.983
 """Share of the room that a guess aims at: what is too large has to be encoded again."""
 
 _TRIES = 5
 """Encodings after which what fits is good enough."""
 
-_FIXED, _EACH_COLUMN = 80.0, 2.0
-"""About what a batch costs before its first sample, and what each of its columns does."""
+_FIXED = 80.0
+"""About what a batch costs before its first column."""
+
+_APART = 8
+"""Two encodings that differ by one in so many numbers tell what a batch's fixed part is."""
 
 _WORKING_BYTES = 4 << 20
 
@@ -85,6 +88,7 @@ class Writer:
         self._next_order = 0
         self._fixed = 256.0
         self._each = 0.6
+        self._learnt = 0, 0
         settle_heap()
 
     @property
@@ -141,18 +145,35 @@ class Writer:
         """
         drafts = []
         while self._rows:
-            if whole_blocks and self._guess() < _HOPELESS * BLOCK - self._properties:
-                break
-            held = self._held()
-            draft, rest = self._fill(held, self._room)
-            if rest is None and whole_blocks and not self._is_full(draft):
-                blocks = (draft.max_size + self._properties) // BLOCK
-                if not blocks:
-                    break
-                draft, rest = self._fill(held, blocks * BLOCK - self._properties)
-            drafts.append(draft)
-            self._keep(rest)
+            blocks = (self._guess() + self._properties) / BLOCK
+            if not whole_blocks or blocks * BLOCK >= self._room + self._properties:
+                draft, rest = self._fill(self._held(), self._room)
+                if not whole_blocks or rest is not None or self._is_full(draft):
+                    drafts.append(draft)
+                    self._keep(rest)
+                    continue
+                blocks = (draft.max_size + self._properties) / BLOCK
+            drafts += self._fill_blocks(blocks)
+            break
         return drafts
+
+    def _fill_blocks(self, guess: float) -> list[Draft]:
+        """Fill about so many whole blocks, in one batch at most, and keep the rest.
+
+        A second batch for the last of the blocks would cost its fixed part again; what it would
+        hold comes with the next window.
+        """
+        if guess < _HOPELESS:
+            return []
+        blocks = max(int(guess), 1)
+        while blocks:
+            draft, rest = self._fill(self._held(), blocks * BLOCK - self._properties)
+            if rest is not None or self._is_full(draft):
+                self._keep(rest)
+                return [draft]
+            # It was guessed too high: all that is held fills fewer blocks.
+            blocks = (draft.max_size + self._properties) // BLOCK
+        return []
 
     def _held(self) -> Samples:
         """All that is held, in one block."""
@@ -187,24 +208,25 @@ class Writer:
         total = len(held.order)
         fits: tuple[Draft, Samples | None] | None = None
         low, high = 0, total + 1
-        rows, size = total, self._guess()
         for attempt in count(1):
-            if size > room or attempt > 1:
-                rows = int(rows * (room * _AIM - self._fixed) / max(size - self._fixed, 1))
+            rows = total
             if attempt > _TRIES:
                 rows = (low + high) // 2
+            elif attempt > 1 or self._guess() > room:
+                aim = (room * _AIM - self._fixed) / self._each
+                rows = int(total * min(aim, MAX_VALUES * _AIM) / (self._rows + self._values))
             rows = min(max(rows, low + 1), high - 1)
             head, rest = cut(held, rows)
             numbers = len(head.order) + len(head)
             if numbers > MAX_VALUES:
-                size = room * numbers / MAX_VALUES * 1.05
-            else:
-                draft = encode_batch(head, self.dictionary, self.stamp)
-                size = draft.max_size
-                self._learn(head, size)
-            if size <= room or rows == 1:
+                high = rows
+                continue
+            draft = encode_batch(head, self.dictionary, self.stamp)
+            self._learn(numbers, draft.max_size)
+            if draft.max_size <= room or rows == 1:
                 low, fits = rows, (draft, rest if len(rest.order) else None)
-                if rows == total or max(size / room, numbers / MAX_VALUES) >= _FILL:
+                used = max(draft.max_size / room, numbers / MAX_VALUES)
+                if rows == total or used >= _FILL:
                     return fits
             else:
                 high = rows
@@ -212,8 +234,13 @@ class Writer:
                 return fits
         raise AssertionError("the range of rows closes")
 
-    def _learn(self, samples: Samples, size: int) -> None:
+    def _learn(self, numbers: int, size: int) -> None:
         """Learn from an encoding what the next will need."""
-        columns = len(samples.width) + int(samples.width.sum())
-        self._fixed = min(_FIXED + _EACH_COLUMN * columns, size / 2)
-        self._each = (size - self._fixed) / (len(samples.order) + len(samples))
+        before, its_size = self._learnt
+        if abs(numbers - before) * _APART > numbers and before:
+            # Two points far enough apart tell the fixed part from the other.
+            slope = (size - its_size) / (numbers - before)
+            self._fixed = min(max(size - slope * numbers, _FIXED), size / 2)
+        self._learnt = numbers, size
+        self._fixed = min(self._fixed, size / 2)
+        self._each = (size - self._fixed) / numbers
