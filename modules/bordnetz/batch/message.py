@@ -72,7 +72,7 @@ class Stamp:
     """What all batches of one writer say of themselves.
 
     Attributes:
-        boot: 64 random bits, drawn at each start.
+        boot: 64 bits, random from one start of the machine to the next.
         clock: State of the clock that the times are from.
         resolution: Unit of the times.
         campaign: Name of the campaign that collected them.
