@@ -70,6 +70,15 @@ def test_a_hundred_thousand_rows_of_noise_come_back() -> None:
     assert len(encoded) < 20_000 * 8 + 80_000 * 0.45 + 64
 
 
+@pytest.mark.parametrize("top", [2**26, 2**28 - 1, 2**31, 2**40])
+def test_a_long_column_of_large_numbers_comes_back(top: int) -> None:
+    rng = np.random.default_rng(top)
+    rows = np.array([700_000, 5])
+    values = np.sort(rng.integers(0, top, int(rows.sum())))
+    values[:700_000:2] -= top // 3
+    assert np.array_equal(decode(encode(values, rows), rows), values)
+
+
 @given(samples(), st.sampled_from(Resolution))
 def test_a_batch_holds_all_samples_it_was_made_of(block: Samples, resolution: Resolution) -> None:
     if not len(block.time):

@@ -72,7 +72,9 @@ def fit(values: I64, rows: I64) -> tuple[Model, NDArray[Any]]:
     first = values[starts]
     x: NDArray[Any] = values - first.repeat(rows)
     low, high = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts)
-    if int(low.min()) > -_NARROW and int(high.max()) < _NARROW:
+    # The moment of a line has to fit 64 bits, for a wrong line may leave more than 32.
+    narrow = min(_NARROW, (1 << 62) // int(rows.max()) ** 2)
+    if int(low.min()) > -narrow and int(high.max()) < narrow:
         x = x.astype(np.int32)
     begin, slope, line = _lines(x, starts, rows)
 
