@@ -1,3 +1,4 @@
 from hub_fixtures import start_hub
+from ordinary_user import user
 
-__all__ = ["start_hub"]
+__all__ = ["start_hub", "user"]

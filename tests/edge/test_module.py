@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from hub_fixtures import template
 
+from bordnetz.edge.environment import IOT_EDGE
 from bordnetz.edge.link import Timing
 from bordnetz.edge.outbox import Outbox
 from bordnetz.edge.run import DRAIN, STOP
 
 PATIENCE = 60
+NOWHERE = dict.fromkeys(IOT_EDGE, "nowhere")
 ROUTES = {
     "up": "FROM /messages/modules/probe/outputs/batches INTO $upstream",
     "in": 'FROM /messages/modules/peer/* INTO BrokeredEndpoint("/modules/probe/inputs/news")',
@@ -32,7 +34,7 @@ class Process:
     """The module's process."""
 
     def __init__(self, state: Path, environment, **more):
-        variables = {**os.environ, **environment, "BORDNETZ_STATE": str(state)}
+        variables = {**os.environ, **NOWHERE, **environment, "BORDNETZ_STATE": str(state)}
         variables |= {"BORDNETZ_METRICS_ADDRESS": "127.0.0.1:0", **more}
         self.state = state
         self.log = state.with_name(state.name + ".log")
@@ -178,6 +180,7 @@ def test_a_module_that_does_not_stop_is_cut_off(hub, start):
     [
         ({"PROBE": "misconfigured"}, 1, "no vehicle file"),
         ({"PROBE": "fails"}, 70, "unexpected error"),
+        ({"IOTEDGE_WORKLOADURI": ""}, 78, "not set: IOTEDGE_WORKLOADURI; IoT Edge sets them"),
         ({"BORDNETZ_OUTBOX_BYTES": "much"}, 78, "BORDNETZ_OUTBOX_BYTES is 'much'"),
         ({"BORDNETZ_STATE": "/proc/nowhere"}, 78, "no state folder /proc/nowhere"),
     ],

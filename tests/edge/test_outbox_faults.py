@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,32 @@ def test_an_outbox_on_a_full_disk_tells_at_the_start(small_disk):
     (small_disk / "ballast").unlink()
     with Outbox(small_disk / "outbox.db", ROOMY) as outbox:
         assert outbox.put(letter(1), 5) == 1
+
+
+def test_a_state_folder_of_somebody_else_is_told_with_both_users_and_the_cure(user):
+    with pytest.raises(OutboxError) as refused:
+        Outbox(Path("/outbox.db"), ROOMY)
+    assert str(refused.value) == (
+        "outbox /outbox.db: [Errno 13] Permission denied: '/outbox.db.lock'; / belongs to uid 0, "
+        f"and this process runs as uid {user}; make it the owner of what is mounted there: "
+        f"chown -R {user}:{os.getegid()} /"
+    )
+
+
+def test_a_file_of_the_outbox_that_may_not_be_written_is_told_with_the_cure(user):
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "outbox.db")
+        with Outbox(path, ROOMY) as outbox:
+            outbox.put(letter(1), 5)
+        path.chmod(0o400)
+        with (
+            pytest.raises(OutboxError, match=f"to write: chmod -R u\\+rwX {name}"),
+            Outbox(path, ROOMY) as outbox,
+        ):
+            outbox.put(letter(1), 5)
+        path.chmod(0o600)
+        with Outbox(path, ROOMY) as outbox:
+            assert [entry.sequence for entry in outbox.take(5)] == [1]
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 import pytest
 
+from bordnetz.edge import environment as names
 from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
 from bordnetz.edge.environment import Environment, EnvironmentVariableError
 from bordnetz.edge.link import Backoff
+
+EDGE = dict.fromkeys(names.IOT_EDGE, "nowhere")
 
 
 def test_the_boot_id_is_half_of_the_kernels(tmp_path):
@@ -24,6 +27,7 @@ def test_the_kernel_tells_what_the_clock_is_worth():
 def test_the_environment_says_where_things_are(tmp_path):
     environment = Environment.read(
         {
+            **EDGE,
             "BORDNETZ_STATE": str(tmp_path / "a" / "b"),
             "BORDNETZ_OUTBOX_BYTES": "5000000",
             "BORDNETZ_METRICS_ADDRESS": "[::1]:0",
@@ -35,7 +39,7 @@ def test_the_environment_says_where_things_are(tmp_path):
 
 
 def test_metrics_stay_in_the_vehicle_unless_told_otherwise(tmp_path):
-    assert Environment.read({"BORDNETZ_STATE": str(tmp_path)}).metrics_host == "127.0.0.1"
+    assert Environment.read({**EDGE, "BORDNETZ_STATE": str(tmp_path)}).metrics_host == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -50,9 +54,28 @@ def test_metrics_stay_in_the_vehicle_unless_told_otherwise(tmp_path):
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(tmp_path, name, value):
-    variables = {"BORDNETZ_STATE": str(tmp_path), name: value}
+    variables = {**EDGE, "BORDNETZ_STATE": str(tmp_path), name: value}
     with pytest.raises(EnvironmentVariableError, match=name):
         Environment.read(variables)
+
+
+def test_without_the_variables_of_iot_edge_the_missing_ones_are_named(tmp_path):
+    variables = {**EDGE, "IOTEDGE_DEVICEID": "", "BORDNETZ_STATE": str(tmp_path / "state")}
+    del variables["IOTEDGE_WORKLOADURI"]
+    with pytest.raises(EnvironmentVariableError) as refused:
+        Environment.read(variables)
+    text = str(refused.value)
+    assert text.startswith("not set: IOTEDGE_DEVICEID, IOTEDGE_WORKLOADURI; IoT Edge sets them")
+    assert 'eval "$(bordnetz hub env MODULE)"' in text
+    assert "bordnetz drive" in text
+    assert not (tmp_path / "state").exists()
+
+
+def test_in_place_of_the_variables_of_iot_edge_those_for_debugging_do(tmp_path):
+    variables = {"BORDNETZ_STATE": str(tmp_path), names.DEBUGGING[0]: "HostName=nowhere"}
+    with pytest.raises(EnvironmentVariableError, match="not set: IOTEDGE_IOTHUBHOSTNAME, "):
+        Environment.read(variables)
+    assert Environment.read({**variables, names.DEBUGGING[1]: "ca.pem"}).state == tmp_path
 
 
 def test_a_fleet_does_not_come_back_in_one_instant():

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from hub_fixtures import start_hub, template
+from ordinary_user import user
 from telemetry_help import ROUTES, Car, Process
 
-__all__ = ["start_hub"]
+__all__ = ["start_hub", "user"]
 
 
 @pytest.fixture

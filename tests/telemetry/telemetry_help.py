@@ -16,9 +16,11 @@ from bordnetz.can.errors import BusError
 from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, FDF, Frames
 from bordnetz.can.sender import FrameSender
 from bordnetz.can.vehicle import Vehicle
+from bordnetz.edge.environment import IOT_EDGE
 from bordnetz.laptop.hub.control import ControlError
 
 PATIENCE = 30
+NOWHERE = dict.fromkeys(IOT_EDGE, "nowhere")
 ROUTES = {"up": "FROM /messages/modules/telemetry/outputs/batches INTO $upstream"}
 
 MOTOR, SERIAL, HEAT, WIDE = 0x100, 0x200, 0x300, 0x400
@@ -148,7 +150,7 @@ class Process:
                 [*self.program, *arguments],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **settings, **variables},
+                env={**os.environ, **NOWHERE, **settings, **variables},
             )
 
     @property

@@ -25,6 +25,8 @@ from telemetry_help import (
 )
 
 from bordnetz.can.frames import FD_BYTES
+from bordnetz.can.vehicle import VehicleError
+from bordnetz.telemetry import command
 
 ALL = [{"match": "*"}]
 EPOCH = 1_700_000_000_000_000
@@ -53,6 +55,27 @@ def test_a_missing_vehicle_file_ends_the_process_with_its_path(start, car):
     module = start(None)
     assert module.wait() == 78
     assert f"{car.file}: the vehicle file cannot be read: No such file" in module.text
+
+
+def test_a_vehicle_file_that_may_not_be_read_is_refused_like_a_missing_one(
+    car, request, monkeypatch
+):
+    made = []
+    monkeypatch.setattr(command, "run_module", made.append)
+    car.folder.chmod(0o755)
+    car.file.chmod(0)
+    request.getfixturevalue("user")
+    command.telemetry.main(["--vehicle", str(car.file)], standalone_mode=False)
+    with pytest.raises(VehicleError, match="cannot be read: Permission denied") as refused:
+        made[0]()
+    assert refused.value.exit_code == 78
+
+
+@pytest.mark.parametrize("speed", ["foo", "0", "nan", "inf"])
+def test_a_speed_that_makes_no_sense_ends_the_process_like_any_variable(start, speed):
+    module = start(None, BORDNETZ_SPEED=speed)
+    assert module.wait() == 78
+    assert f"[FTL] - BORDNETZ_SPEED (--speed) is '{speed}', expected 1 (as re" in module.text
 
 
 def test_a_missing_dbc_file_ends_the_process_with_bus_and_file(start, car):

@@ -13,6 +13,20 @@ OUTBOX_BYTES = "BORDNETZ_OUTBOX_BYTES"
 METRICS_ADDRESS = "BORDNETZ_METRICS_ADDRESS"
 LOG_LEVEL = "RuntimeLogLevel"
 
+IOT_EDGE = (
+    "IOTEDGE_IOTHUBHOSTNAME",
+    "IOTEDGE_DEVICEID",
+    "IOTEDGE_MODULEID",
+    "IOTEDGE_GATEWAYHOSTNAME",
+    "IOTEDGE_MODULEGENERATIONID",
+    "IOTEDGE_WORKLOADURI",
+    "IOTEDGE_APIVERSION",
+)
+"""What Edge agent sets in every module; ``create_from_edge_environment`` of the SDK reads them."""
+
+DEBUGGING = ("EdgeHubConnectionString", "EdgeModuleCACertificateFile")
+"""What the SDK takes in their place: the tools for debugging outside a container set these."""
+
 _SMALLEST_OUTBOX = 1_000_000
 
 
@@ -46,9 +60,10 @@ class Environment:
         """From the environment variables; what is not set is as above.
 
         Raises:
-            EnvironmentVariableError: One of them makes no sense, or the state folder is missing
-                and cannot be made.
+            EnvironmentVariableError: One of them makes no sense or those of IoT Edge are
+                missing, or the state folder is missing and cannot be made.
         """
+        _check_iot_edge(variables)
         plain = cls()
         state = Path(variables.get(STATE) or plain.state)
         try:
@@ -73,6 +88,17 @@ class Environment:
             host, port = host.strip("[]"), int(digits)
         level = variables.get(LOG_LEVEL) or plain.log_level
         return cls(state, size, host, port, level)
+
+
+def _check_iot_edge(variables: Mapping[str, str]) -> None:
+    """Without them there is no way to the hub, however often one tries."""
+    missing = [name for name in IOT_EDGE if not variables.get(name)]
+    if missing and not all(variables.get(name) for name in DEBUGGING):
+        raise EnvironmentVariableError(
+            f"not set: {', '.join(missing)}; IoT Edge sets them in the container of a module, "
+            'and on a laptop `eval "$(bordnetz hub env MODULE)"` does beside a running '
+            "`bordnetz hub run`, or `bordnetz drive` for all at once"
+        )
 
 
 def _number(variables: Mapping[str, str], name: str, plain: int) -> int:

@@ -162,7 +162,7 @@ class Store:
                 # After a failed read or sync nothing in memory is believed: the next call reads
                 # the file again.
                 self._disconnect()
-                what = f"{error}; the next message tries again"
+                what = f"{error}; {_closed(self._path, error) or 'the next message tries again'}"
             raise OutboxError(f"outbox {self._path}: {what}") from error
 
     def write(self, following: int, gone: Iterable[int], draft: Draft | None = None) -> None:
@@ -283,6 +283,27 @@ def _unusable(error: Exception) -> _UnusableError | None:
     return None
 
 
+def _closed(path: Path, error: Exception) -> str | None:
+    """What to do if the folder or a file in it is not ours to write, else None."""
+    if not isinstance(error, PermissionError | sqlite3.Error):
+        return None
+    needed = os.R_OK | os.W_OK
+    for one in (path.parent, _lock_file(path), *_family(path)):
+        access = needed | os.X_OK if one == path.parent else needed
+        with suppress(OSError):
+            owner = one.stat().st_uid
+            if os.access(one, access, effective_ids=True):
+                continue
+            user, group = os.geteuid(), os.getegid()
+            if owner == user:
+                return f"allow its owner to write: chmod -R u+rwX {path.parent}"
+            return (
+                f"{one} belongs to uid {owner}, and this process runs as uid {user}; make it the "
+                f"owner of what is mounted there: chown -R {user}:{group} {path.parent}"
+            )
+    return None
+
+
 def _contents(db: sqlite3.Connection) -> Contents:
     state = db.execute("SELECT id, next FROM outbox").fetchone()
     if state is None:
@@ -325,9 +346,12 @@ def _check_header(path: Path) -> None:
         raise _UnusableError(f"version-{version}", f"of version {version}, this is {_VERSION}")
 
 
+def _lock_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
 def _lock(path: Path) -> int:
-    lock = path.with_name(path.name + ".lock")
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(_lock_file(path), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -10,32 +10,9 @@ import click
 from bordnetz.can.sources.live import open_source
 from bordnetz.can.sources.log import AT_ONCE, LogSource
 from bordnetz.can.vehicle import Vehicle
+from bordnetz.edge.environment import EnvironmentVariableError
 from bordnetz.edge.run import run_module
 from bordnetz.telemetry.module import Telemetry
-
-
-class Speed(click.ParamType[float]):
-    """A factor above 0, or ``max``."""
-
-    name = "factor"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """From the command line."""
-        if isinstance(value, float):
-            return value
-        if value == "max":
-            return AT_ONCE
-        try:
-            speed = float(str(value))
-        except ValueError:
-            speed = 0.0
-        if not speed > 0 or not math.isfinite(speed):
-            self.fail(
-                f"{value!r} is no speed; give 1 (as recorded), 10, 0.5, ... or max", param, ctx
-            )
-        return speed
 
 
 @click.command()
@@ -43,7 +20,7 @@ class Speed(click.ParamType[float]):
     "--vehicle",
     "path",
     envvar="BORDNETZ_VEHICLE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default="/etc/bordnetz/vehicle.toml",
     show_default=True,
     show_envvar=True,
@@ -53,20 +30,20 @@ class Speed(click.ParamType[float]):
     "--log",
     "recording",
     envvar="BORDNETZ_LOG",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     show_envvar=True,
     help="Read this recording (.log, .log.gz, .asc, .blf, ...) in place of the buses.",
 )
 @click.option(
     "--speed",
     envvar="BORDNETZ_SPEED",
-    type=Speed(),
+    metavar="FACTOR",
     default="1",
     show_default=True,
     show_envvar=True,
     help="Of the recording: 1 as recorded, 10 ten times faster, max as fast as it goes.",
 )
-def telemetry(path: Path, recording: Path | None, speed: float) -> None:
+def telemetry(path: Path, recording: Path | None, speed: str) -> None:
     """Run the telemetry module: CAN frames in, acknowledged batches out.
 
     It needs the environment that IoT Edge gives its modules; `bordnetz drive` gives it one on a
@@ -75,8 +52,24 @@ def telemetry(path: Path, recording: Path | None, speed: float) -> None:
 
     def make() -> Telemetry:
         vehicle = Vehicle.load(path)
+        # Judged here and not by click, so that it is told in the log and by the exit code.
+        factor = _factor(speed)
         if recording is not None:
-            return Telemetry(vehicle, LogSource(recording, vehicle, speed), recorded=True)
+            return Telemetry(vehicle, LogSource(recording, vehicle, factor), recorded=True)
         return Telemetry(vehicle, open_source(vehicle))
 
     run_module(make)
+
+
+def _factor(speed: str) -> float:
+    if speed == "max":
+        return AT_ONCE
+    try:
+        factor = float(speed)
+    except ValueError:
+        factor = math.nan
+    if not 0 < factor < math.inf:
+        raise EnvironmentVariableError(
+            f"BORDNETZ_SPEED (--speed) is '{speed}', expected 1 (as recorded), 10, 0.5, ... or max"
+        )
+    return factor
