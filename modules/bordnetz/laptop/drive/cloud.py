@@ -51,9 +51,11 @@ class Cloud:
             totals.dictionaries += 1
         else:
             totals.batches += 1
+        waited = self._reader.damaged
         try:
             for batch in self._reader.read(self._upstream.body(arrival)):
                 totals.samples += len(batch.samples)
         except BatchError:
             totals.damaged += 1
+        totals.damaged += self._reader.damaged - waited
         totals.unread = self._reader.waiting
