@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"))
     arguments = parser.parse_args()
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     with console.status("decode, against cantools ..."):
         decoded = decode.rows()
     with console.status("wire size, against the row layout ..."):

@@ -161,7 +161,7 @@ def measure(trace: Trace, budgets: dict[int, float | None]) -> list[dict[str, An
                     "ratio": ratio,
                     "budget": budget if what == "physical" else None,
                     "peer": theirs * 1e6,
-                    "ok": None if budget is None or what == "raw" else ratio >= budget,
+                    "ok": budget is None or what == "raw" or ratio >= budget,
                 }
             )
     return rows
