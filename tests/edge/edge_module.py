@@ -7,14 +7,16 @@ output what it has done.
 import asyncio
 import os
 import sys
+from functools import partial
 from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from bordnetz.edge import run
+from bordnetz.edge.link import Timing
 from bordnetz.edge.message import Message
 from bordnetz.edge.methods import Method, NoPayload
 from bordnetz.edge.module import Module
-from bordnetz.edge.run import run_module
 from bordnetz.errors import BordnetzError
 
 
@@ -83,4 +85,5 @@ def tell(*words):
 
 
 if __name__ == "__main__":
-    sys.exit(run_module(Probe))
+    run.serve = partial(run.serve, timing=Timing(report=0.1))
+    run.run_module(Probe)

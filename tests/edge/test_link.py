@@ -371,3 +371,31 @@ async def test_a_killed_hub_costs_nothing(hub, ears, tmp_path, start_hub, manife
             await asyncio.sleep(0.05)
             arrived = {a.properties["batch"] for a in again.control.upstream.messages()}
     assert arrived == {str(number) for number in range(1, 61)}
+
+
+async def test_what_the_outbox_gives_up_is_told_once_a_minute_in_total(ears, tmp_path, caplog):
+    now = 0.0
+    outbox = Outbox(tmp_path / "outbox.db", 100_000)
+    link = HubLink(ears, QUICK, SOON)
+    metrics = Metrics()
+    async with Sender(outbox, link, metrics, lambda: now) as sender:
+
+        async def evict(times):
+            for _ in range(times):
+                await sender.put(lambda o, n: batch(n, 90_000), 5)
+
+        await evict(10)
+        assert told(caplog) == [1]
+        now = 59.9
+        await evict(10)
+        assert told(caplog) == [1]
+        now = 60.0
+        await evict(10)
+        assert told(caplog) == [1, 19]
+    assert told(caplog) == [1, 19, 9]
+    dropped = 'bordnetz_outbox_dropped_total{priority="5",reason="budget"} 29.0'
+    assert dropped in metrics.page().decode()
+
+
+def told(caplog):
+    return [record.args[0] for record in caplog.records if "given up" in record.msg]

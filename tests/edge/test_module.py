@@ -153,6 +153,32 @@ def test_on_sigterm_without_a_hub_everything_is_in_the_outbox(hub, start):
         assert [entry.sequence for entry in outbox.take(100)] == probe.put
 
 
+def test_what_stayed_in_the_place_of_what_was_refused_outlives_a_restart(hub, start):
+    environment = hub.control.env("probe")
+    probe = start(environment)
+    probe.until("put")
+    hub.control.set("probe", {"period": -1, "rules": ["a"]})
+    kept = probe.state / "desired.json"
+    eventually(lambda: kept.exists() and json.loads(kept.read_text()), lambda now: "rules" in now)
+    probe.end()
+    hub.kill()
+    probe = start(environment)
+    assert probe.until("config") == "0.02"
+    assert int(probe.until("put")) > 1
+
+
+@pytest.mark.parametrize("depth", [600, 100_000])
+def test_a_kept_configuration_nested_too_deeply_is_left_aside(start, depth):
+    probe = start({}, PROBE="hangs")
+    probe.logged("probe started")
+    probe.end(signal.SIGKILL)
+    deep = '{"$version": 1, "rules": ' + "[" * depth + "]" * depth + "}"
+    (probe.state / "desired.json").write_text(deep)
+    probe = start({}, PROBE="hangs")
+    probe.logged("no configuration from the last run, waiting for the hub")
+    probe.logged("(?s)probe started.*probe started")
+
+
 def test_a_killed_module_loses_no_committed_message(hub, start):
     put = []
     for _ in range(3):

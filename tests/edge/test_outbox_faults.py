@@ -18,19 +18,24 @@ KIB = 1024
 ROOMY = 100 * KIB * KIB
 
 WRITER = """
+import os
 import sys
 from pathlib import Path
 from bordnetz.edge.message import Message
 from bordnetz.edge.outbox import Outbox
 
+def tell(line):
+    # In one call of the system, so that the end of the process never cuts a line.
+    os.write(1, f"{line}\\n".encode())
+
 outbox = Outbox(Path(sys.argv[1]), 50_000_000)
-print("id", outbox.id, flush=True)
+tell(f"id {outbox.id}")
 while True:
     make = lambda o, n: Message("o", n.to_bytes(4, "big") * 5_000, properties={"n": f"{o}-{n}"})
-    print("put", outbox.put(make, 5), flush=True)
+    tell(f"put {outbox.put(make, 5)}")
     for entry in outbox.take(2)[1:]:
         outbox.acknowledge(entry)
-        print("acknowledged", entry.sequence, flush=True)
+        tell(f"acknowledged {entry.sequence}")
 """
 
 

@@ -35,9 +35,9 @@ def test_nothing_changed_is_nothing_sent(document):
 @pytest.mark.parametrize("name", ["", "a.b", "$a", "a#", "a b"])
 def test_names_that_a_twin_cannot_hold_are_refused(name):
     with pytest.raises(ValueError, match="cannot name"):
-        Reporter().set(name, 1)
+        Reporter(5).set(name, 1)
     with pytest.raises(ValueError, match="cannot name"):
-        Reporter().set("outer", {name: 1})
+        Reporter(5).set("outer", {name: 1})
 
 
 def test_what_a_twin_cannot_hold_is_refused():
@@ -45,9 +45,9 @@ def test_what_a_twin_cannot_hold_is_refused():
     for _ in range(11):
         deep = {"a": deep}
     with pytest.raises(ValueError, match="deeper than 10"):
-        Reporter().set("deep", deep)
+        Reporter(5).set("deep", deep)
     with pytest.raises(ValueError, match="10000 bytes"):
-        Reporter().set("long", "x" * 20_000)
+        Reporter(5).set("long", "x" * 20_000)
 
 
 class Hub:
@@ -66,8 +66,12 @@ class Hub:
 async def test_what_changes_quickly_is_reported_once_with_its_last_value():
     reporter = Reporter(interval=0.05)
     hub = Hub()
+
+    async def settled():
+        pass
+
     reporter.shown({"stale": 1, "level": 1, "$version": 3})
-    running = asyncio.create_task(reporter.run(hub))
+    running = asyncio.create_task(reporter.run(hub, settled))
     for level in range(1, 6):
         reporter.set("level", level)
     assert await asyncio.wait_for(hub.patches.get(), 60) == {"stale": None, "level": 5}

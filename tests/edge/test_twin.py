@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from typing import Annotated
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from bordnetz.edge.twin import ROOM, Refusal, Twin, json_size, merged
+from bordnetz.edge.twin import ROOM, WHOLE, Refusal, Twin, json_size, merged
 
 
 class Rule(BaseModel):
@@ -35,14 +36,31 @@ class Desired(BaseModel):
     limits: Limits = Limits()
 
 
+class Prompt(Twin):
+    """Judges at once."""
+
+    def replace(self, desired):
+        super().replace(desired)
+        self.judge()
+
+    def patch(self, patch):
+        follows = super().patch(patch)
+        self.judge()
+        return follows
+
+    def recheck(self):
+        super().recheck()
+        self.judge()
+
+
 def twin_of(**properties):
-    twin = Twin(Desired)
+    twin = Prompt(Desired)
     twin.replace({**properties, "$version": 1})
     return twin
 
 
 def test_without_desired_properties_the_defaults_hold():
-    twin = Twin(Desired)
+    twin = Prompt(Desired)
     assert twin.config == Desired()
     twin.replace({"$version": 4})
     assert twin.config == Desired()
@@ -132,7 +150,7 @@ def test_a_patch_that_does_not_follow_is_not_taken():
     assert twin.config.batch_window == 5
     assert twin.patch({"batchWindow": 7, "$version": 1})
     assert twin.config.batch_window == 5
-    assert not Twin(Desired).patch({"batchWindow": 6, "$version": 1})
+    assert not Prompt(Desired).patch({"batchWindow": 6, "$version": 1})
 
 
 def test_what_makes_no_sense_in_this_vehicle_is_refused_like_what_is_malformed():
@@ -143,7 +161,7 @@ def test_what_makes_no_sense_in_this_vehicle_is_refused_like_what_is_malformed()
             if rule.match not in known:
                 yield Refusal(("collect", index), "no such signal")
 
-    twin = Twin(Desired, check)
+    twin = Prompt(Desired, check)
     twin.replace({"collect": [{"match": "a"}, {"match": "x"}, {"match": "b"}], "$version": 1})
     assert [rule.match for rule in twin.config.collect] == ["a", "b"]
     assert twin.acknowledgements["collect"]["ad"] == "collect[1]: no such signal"
@@ -151,6 +169,95 @@ def test_what_makes_no_sense_in_this_vehicle_is_refused_like_what_is_malformed()
     twin.recheck()
     assert [rule.match for rule in twin.config.collect] == ["a", "x", "b"]
     assert twin.acknowledgements["collect"]["ac"] == 200
+
+
+class FirstMatch(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
+    collect: Annotated[list[Rule], Field(max_length=5), WHOLE] = []
+    batch_window: Annotated[float, Field(ge=0.1)] = 10
+
+
+def test_of_a_list_that_stands_as_a_whole_a_malformed_entry_refuses_all():
+    twin = Prompt(FirstMatch)
+    twin.replace({"collect": [{"match": "a"}, {"match": "b"}], "$version": 1})
+    new = [{"match": "b", "minInterval": -1}, {"match": "*"}]
+    assert twin.patch({"collect": new, "batchWindow": 5, "$version": 2})
+    assert [rule.match for rule in twin.config.collect] == ["a", "b"]
+    assert twin.config.batch_window == 5
+    answer = twin.acknowledgements["collect"]
+    assert (answer["value"], answer["ac"]) == ([{"match": "a"}, {"match": "b"}], 400)
+    assert answer["ad"].startswith("collect[0].minInterval: Input should be greater than or equal")
+    assert twin.patch({"collect": None, "$version": 3})
+    assert twin.patch({"collect": new, "$version": 4})
+    assert twin.config.collect == []
+
+
+def test_an_entry_that_makes_no_sense_here_is_refused_alone_whatever_else_is_malformed():
+    def check(config):
+        for index, rule in enumerate(config.collect):
+            if rule.match == "x":
+                yield Refusal(("collect", index), "no such signal")
+
+    for model in (Desired, FirstMatch):
+        twin = Prompt(model, check)
+        rules = [{"match": "a"}, {"match": "x"}, {"match": "b"}]
+        twin.replace({"collect": rules, "batchWindow": 0, "$version": 1})
+        assert [rule.match for rule in twin.config.collect] == ["a", "b"]
+        assert twin.acknowledgements["collect"]["ad"] == "collect[1]: no such signal"
+        assert twin.acknowledgements["batchWindow"]["ac"] == 400
+
+
+def test_what_was_accepted_gives_a_new_twin_the_same_configuration():
+    twin = twin_of(batchWindow=5, limits={"low": 3, "high": 8})
+    assert twin.patch({"batchWindow": 0, "limits": {"low": 4, "high": "x"}, "$version": 2})
+    resumed = Prompt(Desired)
+    resumed.replace(twin.accepted)
+    assert resumed.config == twin.config == Desired(batchWindow=5, limits=Limits(low=4, high=8))
+    assert resumed.version == twin.version == 2
+
+
+async def test_the_event_loop_goes_on_while_a_configuration_is_judged():
+    judging, go_on = threading.Event(), threading.Event()
+
+    def check(config):
+        if config.batch_window == 5:
+            judging.set()
+            assert go_on.wait(60)
+        return ()
+
+    twin = Twin(Desired, check)
+    judgements = twin.judging()
+    twin.replace({"batchWindow": 5, "$version": 1})
+    first = asyncio.ensure_future(anext(judgements))
+    await asyncio.to_thread(judging.wait, 60)
+    # What comes meanwhile follows what is being judged.
+    assert twin.patch({"batchWindow": 6, "$version": 2})
+    assert (twin.config.batch_window, twin.version) == (10, 0)
+    settled = asyncio.ensure_future(twin.settled())
+    go_on.set()
+    assert (await first)["batchWindow"]["av"] == 1
+    assert (twin.config.batch_window, twin.version) == (5, 1)
+    assert (await anext(judgements))["batchWindow"]["av"] == 2
+    assert not settled.done()
+    following = asyncio.ensure_future(anext(judgements))
+    await settled
+    assert (twin.config.batch_window, twin.version) == (6, 2)
+    following.cancel()
+
+
+async def test_what_cannot_be_judged_leaves_everything_as_it_was(caplog):
+    def check(config):
+        if config.batch_window == 5:
+            raise KeyError("W0L000051T2123456")
+        return ()
+
+    twin = Twin(Desired, check)
+    judgements = twin.judging()
+    twin.replace({"batchWindow": 5, "$version": 1})
+    assert await anext(judgements) == {}
+    assert "cannot be judged, those before them stay" in caplog.text
+    twin.replace({"batchWindow": 6, "$version": 2})
+    assert (await anext(judgements))["batchWindow"]["ac"] == 200
 
 
 def test_values_do_not_appear_in_reasons():
@@ -164,7 +271,7 @@ def test_acknowledgements_fit_into_the_reported_section():
         texts: list[str] = []
         number: int = 0
 
-    twin = Twin(Long)
+    twin = Prompt(Long)
     twin.replace({"texts": ["x" * 1000] * 30, "number": 1, "$version": 1})
     assert json_size(twin.acknowledgements) <= ROOM
     assert "too large to be repeated" in twin.acknowledgements["texts"]["ad"]
@@ -173,7 +280,7 @@ def test_acknowledgements_fit_into_the_reported_section():
 
 
 async def test_who_waits_for_changes_gets_the_latest():
-    twin = Twin(Desired)
+    twin = Prompt(Desired)
     changes = twin.changes()
     assert (await anext(changes)).batch_window == 10
     twin.replace({"batchWindow": 5, "$version": 1})
@@ -202,7 +309,7 @@ DOCUMENTS = st.dictionaries(
 
 @given(st.lists(DOCUMENTS, max_size=4))
 def test_no_desired_property_whatever_it_is_breaks_the_module(documents):
-    twin = Twin(Desired)
+    twin = Prompt(Desired)
     for version, document in enumerate(documents, 1):
         twin.replace({**document, "$version": version})
         assert twin.acknowledgements.keys() == document.keys()

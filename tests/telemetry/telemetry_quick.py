@@ -1,12 +1,12 @@
-"""``bordnetz telemetry`` whose hub link tries again after tenths of a second, not minutes."""
+"""``bordnetz telemetry`` whose link waits tenths of a second before what takes seconds."""
 
 import sys
 from functools import partial
 
 from bordnetz.cli import main
 from bordnetz.edge import run
-from bordnetz.edge.link import Backoff
+from bordnetz.edge.link import Backoff, Timing
 
-run.serve = partial(run.serve, backoff=Backoff(0.05, 0.3))
+run.serve = partial(run.serve, timing=Timing(report=0.1), backoff=Backoff(0.05, 0.3))
 sys.argv[1:1] = ["telemetry"]
 main()

@@ -82,9 +82,25 @@ def test_what_is_refused_leaves_the_old_value_and_says_why(bad, said):
     twin = Twin(Desired)
     good = {"collect": [{"match": "drive.*", "minInterval": 1}], "batchWindow": 5, "priority": 1}
     twin.replace({**good, "$version": 1})
+    twin.judge()
     before = twin.config
     twin.replace({**good, **bad, "$version": 2})
+    twin.judge()
     assert twin.config == before
     (name,) = bad
     assert twin.acknowledgements[name]["ac"] == 400
     assert twin.acknowledgements[name]["ad"].startswith(said)
+
+
+def test_a_malformed_rule_never_leaves_its_signals_to_a_wider_one():
+    wider = [{"match": "*.Speed", "minInterval": -1}, {"match": "*"}]
+    twin = Twin(Desired)
+    twin.replace({"collect": wider, "$version": 1})
+    twin.judge()
+    assert wanted_signals(twin.config.collect, NAMES) == {}
+    twin.replace({"collect": [{"match": "*.Speed", "minInterval": 1}], "$version": 2})
+    twin.judge()
+    twin.replace({"collect": wider, "$version": 3})
+    twin.judge()
+    assert wanted_signals(twin.config.collect, NAMES) == {"drive.Motor.Speed": SECOND}
+    assert "collect[0].minInterval: " in twin.acknowledgements["collect"]["ad"]

@@ -16,7 +16,7 @@ from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.module import Telemetry
-from bordnetz.telemetry.plan import Plan
+from bordnetz.telemetry.plan import Plan, Planner
 
 
 class Shelf:
@@ -40,7 +40,8 @@ async def collection(tmp_path, car: Car):
     with Outbox(tmp_path / "outbox.db", 100_000_000) as outbox:
         backlog = Backlog(Shelf(outbox), waits=False)
         books = Books(catalogue.buses)
-        made = Collection(catalogue, car.vehicle.digest, books, backlog, recorded=False)
+        planner = Planner(catalogue, car.vehicle.digest)
+        made = Collection(planner, books, backlog, recorded=False)
         task = asyncio.create_task(backlog.run())
         yield made, backlog, outbox
         task.cancel()
@@ -140,3 +141,11 @@ def test_more_signals_than_a_dictionary_holds_are_refused_as_a_whole(tmp_path):
     )
     assert list(module.check(collect("b.M1.*", "b.M2.*"))) == []
     assert Plan.of(collect("b.M1.*"), Catalogue.load(vehicle), bytes(32)).signals == 8
+
+
+def test_what_was_compiled_to_be_judged_is_what_is_put_to_work(car):
+    planner = Planner(Catalogue.load(car.vehicle), car.vehicle.digest)
+    plan = planner.plan(collect("*.Count"))
+    assert planner.plan(Desired()).signals == 0
+    assert planner.plan(collect("*.Count", batchWindow=5)) is plan
+    assert planner.plan(collect("*.Speed")) is not plan

@@ -171,7 +171,7 @@ def test_what_is_invalid_in_the_twin_is_refused_and_the_old_value_stays(deploy, 
     version = hub.control.set(
         "telemetry",
         {
-            "collect": [{"match": 5}],
+            "collect": [{"match": "*.Count", "minInterval": -1}, {"match": "*"}],
             "batchWindow": 0,
             "timeResolution": "ns",
             "priority": "high",
@@ -184,13 +184,13 @@ def test_what_is_invalid_in_the_twin_is_refused_and_the_old_value_stays(deploy, 
     reported = hub.control.twin("telemetry")["reported"]
     for name, old in GOOD.items():
         shown = reported[name]
-        kept = [] if name == "collect" else old
-        assert (shown["value"], shown["ac"], shown["av"]) == (kept, 400, version), name
+        assert (shown["value"], shown["ac"], shown["av"]) == (old, 400, version), name
         assert shown["ad"].startswith(name)
     assert "greater than or equal to 0.1" in reported["batchWindow"]["ad"]
     assert "'ms' or 'us'" in reported["timeResolution"]["ad"]
     assert "valid integer" in reported["priority"]["ad"]
-    assert "collect[0].match" in reported["collect"]["ad"]
+    assert "collect[0].minInterval" in reported["collect"]["ad"]
+    assert call(hub, "status")["collecting"]["signals"] == 8
     assert module.process.poll() is None
 
 

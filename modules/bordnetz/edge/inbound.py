@@ -35,7 +35,7 @@ class Inbound:
 
         Args:
             twin: Gets the desired properties.
-            reporter: Shows what became of them.
+            reporter: Gets the reported ones.
             methods: Answer.
             inputs: Take messages, by input.
             metrics: Get the stage ``input``.
@@ -50,13 +50,10 @@ class Inbound:
         """Take the whole twin."""
         self._twin.replace(desired)
         self._reporter.shown(reported)
-        self._reporter.acknowledge(self._twin.acknowledgements)
 
     def patch(self, desired: Mapping[str, Any]) -> bool:
         """Take a change of the desired properties; False if it does not follow what we have."""
-        follows = self._twin.patch(desired)
-        self._reporter.acknowledge(self._twin.acknowledgements)
-        return follows
+        return self._twin.patch(desired)
 
     async def method(self, name: str, payload: Any) -> tuple[int, Any]:
         """Answer a direct method."""

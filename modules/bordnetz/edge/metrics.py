@@ -4,8 +4,11 @@ Every stage of the data's way counts with the same three names, so that one line
 fits all of them::
 
     bordnetz_<stage>_received_total   what came in
-    bordnetz_<stage>_sent_total       what went on, safe downstream
+    bordnetz_<stage>_sent_total       what it handed on, done with its part
     bordnetz_<stage>_dropped_total    what went nowhere, by ``reason``
+
+What was handed on may be lost further on, and is counted there; ``outbox`` and ``hub`` alone count
+what the hub has acknowledged.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ class Stage:
             return Counter(f"{_PREFIX}{name}_{verb}", f"{what}: {text}", names, registry=registry)
 
         self._received = counter("received", "came in")
-        self._sent = counter("sent", "went on, safe downstream")
+        self._sent = counter("sent", "went on")
         self._dropped = counter("dropped", "went nowhere", "reason")
         self._labels = labels
 
@@ -52,7 +55,7 @@ class Stage:
         (self._received.labels(*labels) if labels else self._received).inc(count)
 
     def sent(self, count: int = 1, *labels: str) -> None:
-        """So many went on and are safe downstream."""
+        """So many went on."""
         (self._sent.labels(*labels) if labels else self._sent).inc(count)
 
     def dropped(self, reason: str, count: int = 1, *labels: str) -> None:

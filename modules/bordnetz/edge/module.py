@@ -60,7 +60,10 @@ class Module(ABC, Generic[M]):
         """Take nothing new in and make `run` finish what it has, within two or three seconds."""
 
     def check(self, config: M) -> Iterable[Refusal]:
-        """What is well-formed in a configuration, but makes no sense in this vehicle."""
+        """What is well-formed in a configuration, but makes no sense in this vehicle.
+
+        Called apart from the event loop, so that it may take its time.
+        """
         del config
         return ()
 
@@ -113,14 +116,15 @@ class Edge(Generic[M]):
         self._environment = environment
         self._started = time.monotonic()
         self._twin = Twin(module.desired, module.check)
-        self._seen = _load(self._desired_file)
-        self._twin.replace(self._seen)
+        self._resume()
+        self._kept = self._twin.config
         methods = [
             Method("ping", NoPayload, self._ping),
             Method("status", NoPayload, self._status),
             *module.methods(),
         ]
-        self._reporter = Reporter()
+        self._reporter = Reporter((timing or Timing()).report)
+        self._reporter.acknowledge(self._twin.acknowledgements)
         inbound = Inbound(
             self._twin, self._reporter, Methods(methods), module.inputs(), self.metrics
         )
@@ -145,7 +149,8 @@ class Edge(Generic[M]):
                 log.error("no metrics at %s:%d: %s", *server.address, error)
             await stack.enter_async_context(self._link)
             await stack.enter_async_context(self._sender)
-            for work in (self._reporter.run(self._link), self._remember()):
+            reporting = self._reporter.run(self._link, self._twin.settled)
+            for work in (self._judge(), reporting, self._remember()):
                 task = asyncio.create_task(work)
                 stack.callback(task.cancel)
             self._stack = stack.pop_all()
@@ -178,7 +183,6 @@ class Edge(Generic[M]):
     def recheck(self) -> None:
         """Judge the desired properties again, after something `Module.check` looks at changed."""
         self._twin.recheck()
-        self._reporter.acknowledge(self._twin.acknowledgements)
 
     async def put(
         self,
@@ -257,28 +261,33 @@ class Edge(Generic[M]):
     def _desired_file(self) -> Path:
         return self.state / "desired.json"
 
+    def _resume(self) -> None:
+        """Judge what was accepted in the last run: what was refused then is not in it."""
+        try:
+            desired = json.loads(self._desired_file.read_bytes())
+            if isinstance(desired, dict):
+                self._twin.replace(desired)
+                self._twin.judge()
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("no configuration from the last run, waiting for the hub: %s", error)
+            self._twin.replace({})
+
+    async def _judge(self) -> None:
+        async for acknowledgements in self._twin.judging():
+            self._reporter.acknowledge(acknowledgements)
+
     async def _remember(self) -> None:
-        async for _ in self._twin.changes():
-            if self._twin.desired == self._seen:
+        async for config in self._twin.changes():
+            if config is self._kept:
                 continue
-            desired = self._twin.desired
             try:
-                await asyncio.to_thread(partial(_save, self._desired_file, desired))
+                await asyncio.to_thread(partial(_save, self._desired_file, self._twin.accepted))
             except OSError as error:
                 log.warning("configuration not kept for the next start: %s", error)
             else:
-                self._seen = desired
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        desired = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        log.warning("configuration of the last run is unreadable, waiting for the hub: %s", error)
-        return {}
-    return desired if isinstance(desired, dict) else {}
+                self._kept = config
 
 
 def _save(path: Path, desired: Mapping[str, Any]) -> None:

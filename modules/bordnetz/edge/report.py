@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bordnetz.edge.link import HubLink, LinkError
 from bordnetz.edge.twin import json_size
 
 log = logging.getLogger(__name__)
-
-INTERVAL = 5.0
-"""Seconds between two patches; Edge hub does not pass them on more often."""
 
 ROOM = 10_000
 """Bytes for all that is not an acknowledgement of desired properties."""
@@ -29,7 +26,7 @@ FORBIDDEN = set(".$# ")
 class Reporter:
     """What we want the hub to show, and what it shows."""
 
-    def __init__(self, interval: float = INTERVAL) -> None:
+    def __init__(self, interval: float) -> None:
         """Begin with nothing to show.
 
         Args:
@@ -66,11 +63,18 @@ class Reporter:
         self._shown = {k: v for k, v in reported.items() if not k.startswith("$")}
         self._due.set()
 
-    async def run(self, link: HubLink) -> None:
-        """Bring the hub up to date, for ever."""
+    async def run(self, link: HubLink, settled: Callable[[], Awaitable[None]]) -> None:
+        """Bring the hub up to date, for ever.
+
+        Args:
+            link: To the hub.
+            settled: Waits until what the hub has said is answered, so that the answer is not too
+                late for a patch that is about to leave.
+        """
         while True:
             await self._due.wait()
             await link.up()
+            await settled()
             self._due.clear()
             wanted = {**self._acknowledgements, **self._state}
             patch = difference(self._shown or {}, wanted)

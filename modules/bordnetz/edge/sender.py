@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,9 @@ acknowledgement, which the SDK leaves on), few enough to lose little order."""
 _IDLE = 30.0
 """Acknowledgements that no message takes along are written after so many seconds."""
 
+_TELLING = 60.0
+"""Seconds between two lines of the log about messages that the outbox gave up."""
+
 _RETRY = 1.0
 """Seconds between attempts to read an outbox that the disk does not give."""
 
@@ -34,13 +39,20 @@ _RETRY = 1.0
 class Sender:
     """Owns an `Outbox` on a thread of its own and empties it through a `HubLink`."""
 
-    def __init__(self, outbox: Outbox, link: HubLink, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        link: HubLink,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Prepare; sending starts with ``async with``.
 
         Args:
             outbox: Used by nobody else from here on; closed in the end.
             link: To the hub.
             metrics: Get the stages ``outbox`` (by priority) and ``hub``.
+            clock: Seconds from any fixed point.
         """
         self._outbox = outbox
         self._link = link
@@ -53,6 +65,9 @@ class Sender:
         metrics.gauge("outbox_set_aside", "Unusable files found", lambda: outbox.set_aside)
         self._confirmed = 0
         self._counted: Counter[tuple[str, int]] = Counter()
+        self._untold: Counter[tuple[str, int]] = Counter()
+        self._told = -math.inf
+        self._clock = clock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
         self._turn = asyncio.Lock()
         self._more = asyncio.Event()
@@ -75,6 +90,7 @@ class Sender:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        self._tell()
         await self._apart(self._outbox.close)
         self._thread.shutdown()
 
@@ -185,10 +201,19 @@ class Sender:
             if new:
                 self._counted[reason, priority] = count
                 self._stored.dropped(reason, new, str(priority))
-                log.warning(
-                    "outbox full: %d messages of priority %d given up (%s)", new, priority, reason
-                )
+                self._untold[reason, priority] += new
+        if self._untold and self._clock() - self._told >= _TELLING:
+            self._tell()
         if len(self._outbox):
             self._drained.clear()
         else:
             self._drained.set()
+
+    def _tell(self) -> None:
+        """Log what the outbox has given up since the last time: it may do so with every message."""
+        for (reason, priority), count in sorted(self._untold.items()):
+            log.warning(
+                "outbox full: %d messages of priority %d given up (%s)", count, priority, reason
+            )
+        self._untold.clear()
+        self._told = self._clock()

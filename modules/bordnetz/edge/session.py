@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from bordnetz.edge.message import Message
+from bordnetz.edge.thread import in_thread
 from bordnetz.errors import BordnetzError
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class NotConnectedError(LinkError):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Time limits, in seconds.
+    """Times, in seconds.
 
     Attributes:
         keep_alive: Of MQTT; a silent hub is noticed after twice this time.
@@ -49,6 +49,8 @@ class Timing:
         proof: How often an idle connection has to prove itself by reading the twin.
         lifetime: A session is replaced before its token of `token` seconds runs out.
         token: Life of the token that the client logs in with.
+        report: Between two patches of the reported properties; Edge hub does not pass them on more
+            often.
     """
 
     keep_alive: int = 30
@@ -58,6 +60,7 @@ class Timing:
     proof: float = 600.0
     lifetime: float = 3000.0
     token: int = 3600
+    report: float = 5.0
 
 
 class Receiver(Protocol):
@@ -300,36 +303,6 @@ def _our_message(message: Any) -> Message:
         content_encoding=message.content_encoding or "",
         properties=properties,
     )
-
-
-def in_thread(function: Callable[[], T]) -> asyncio.Future[T]:
-    """Run something that blocks.
-
-    On a daemon thread of its own: the loop's executor would keep the process from ending for as
-    long as the SDK hangs.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def finish(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  # None is T's where there is no error
-
-    def run() -> None:
-        outcome: tuple[T | None, BaseException | None]
-        try:
-            outcome = function(), None
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-            outcome = None, error
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(finish, *outcome)
-
-    threading.Thread(target=run, name="hub-client", daemon=True).start()
-    return future
 
 
 async def _limited(call: Awaitable[T], limit: float, what: str) -> T:

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A bad value costs the smallest part that stands alone: a field, or the entry of a list.
+1. A bad value costs the smallest part that stands alone: a field, or the entry of a list; of a
+   list marked `WHOLE`, a malformed entry costs all of it.
 2. In the place of what was refused stays what was accepted there before (list entries are told
    apart by their first field); where nothing was, nothing is.
 3. Every property gets its acknowledgement in the form of IoT Plug and Play: the ``value`` in
@@ -16,18 +17,28 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from bordnetz.edge.thread import in_thread
+
+log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
 Path = tuple[str | int, ...]
 
 OK, REFUSED = 200, 400
+
+WHOLE = "whole"
+"""In the annotation of a list whose entries do not stand alone, such as rules of which the first
+that matches decides: without one of them, what it was to decide falls to another."""
 
 _UNKNOWN_SHOWN = 10
 _REASONS_SHOWN = 3
@@ -49,14 +60,25 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Judgement(Generic[M]):
+    """What became of desired properties."""
+
+    version: int
+    config: M
+    accepted: dict[str, Any]
+    acknowledgements: dict[str, Any]
+
+
 class Twin(Generic[M]):
     """The configuration of a module, as its desired properties say.
 
+    What comes is kept by `replace` and `patch`, and judged by `judge` or `judging`.
+
     Attributes:
         config: In effect now.
-        version: ``$version`` of the desired properties last seen; 0 before the first.
+        version: ``$version`` of the desired properties that it answers; 0 before the first.
         acknowledgements: By property; in the reported properties they answer the desired ones.
-        desired: The desired properties last seen, as they came.
     """
 
     def __init__(
@@ -66,18 +88,33 @@ class Twin(Generic[M]):
 
         Args:
             model: Every field has a default; JSON names are the fields' aliases.
-            check: Finds what is well-formed, but makes no sense in this vehicle.
+            check: Finds what is well-formed, but makes no sense in this vehicle; an entry that
+                it names is refused alone, of a list marked `WHOLE` too.  `judging` calls it on
+                another thread.
         """
         self.config = model()
         self.version = 0
         self.acknowledgements: dict[str, Any] = {}
-        self.desired: dict[str, Any] = {}
+        self._desired: dict[str, Any] = {}
         self._model = model
         self._check = check
         self._known = {field.alias or name for name, field in model.model_fields.items()}
         self._identities = _identities(model)
+        self._whole = {
+            field.alias or name
+            for name, field in model.model_fields.items()
+            if WHOLE in field.metadata
+        }
         self._accepted: dict[str, Any] = {}
         self._changed = asyncio.Event()
+        self._unjudged = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    @property
+    def accepted(self) -> dict[str, Any]:
+        """Desired properties that, seen by a new twin, have its config at this one's."""
+        return {**self._accepted, "$version": self.version}
 
     async def changes(self) -> AsyncIterator[M]:
         """The configuration now, and again whenever it has changed; the latest one counts."""
@@ -90,25 +127,64 @@ class Twin(Generic[M]):
 
     def replace(self, desired: Mapping[str, Any]) -> None:
         """Take the whole desired section."""
-        if desired != self.desired or not self.version:
-            self._apply(dict(desired))
+        if desired != self._desired:
+            self._see(dict(desired))
 
     def patch(self, patch: Mapping[str, Any]) -> bool:
         """Take a change; False if it is not the one that follows what we have."""
-        version = patch.get("$version")
-        if version == self.version:
+        seen, version = self._desired.get("$version", 0), patch.get("$version")
+        if version == seen:
             return True
-        if version != self.version + 1 or not self.version:
+        if version != seen + 1 or not seen:
             return False
-        self._apply(merged(self.desired, patch))
+        self._see(merged(self._desired, patch))
         return True
 
     def recheck(self) -> None:
         """Judge the desired properties again, after something that ``check`` looks at changed."""
-        if self.version:
-            self._apply(self.desired)
+        self._see(self._desired)
 
-    def _apply(self, desired: dict[str, Any]) -> None:
+    def judge(self) -> None:
+        """Judge what was seen last, now."""
+        self._unjudged.clear()
+        self._conclude(self._judged(self._desired))
+        self._settled.set()
+
+    async def judging(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Judge what comes, for ever, apart from the event loop; gives the acknowledgements.
+
+        Judging takes seconds where the vehicle has tens of thousands of signals.
+        """
+        while True:
+            await self._unjudged.wait()
+            self._unjudged.clear()
+            try:
+                self._conclude(await in_thread(partial(self._judged, self._desired)))
+            except Exception:
+                log.exception("desired properties cannot be judged, those before them stay")
+            yield self.acknowledgements
+            if not self._unjudged.is_set():
+                self._settled.set()
+
+    async def settled(self) -> None:
+        """Wait until everything that was seen is judged, and its acknowledgements taken."""
+        await self._settled.wait()
+
+    def _see(self, desired: dict[str, Any]) -> None:
+        self._desired = desired
+        self._settled.clear()
+        self._unjudged.set()
+
+    def _conclude(self, judgement: _Judgement[M]) -> None:
+        self.acknowledgements = judgement.acknowledgements
+        self.version = judgement.version
+        self._accepted = judgement.accepted
+        if judgement.config != self.config:
+            self.config = judgement.config
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def _judged(self, desired: dict[str, Any]) -> _Judgement[M]:
         version = desired.get("$version", 0)
         properties = {k: v for k, v in desired.items() if not k.startswith("$")}
         unknown = sorted(properties.keys() - self._known)
@@ -129,22 +205,16 @@ class Twin(Generic[M]):
             known = ", ".join(sorted(self._known)) or "none"
             reason = f"unknown property; this module knows: {known}"
             acknowledgements[name] = {"ac": REFUSED, "av": version, "ad": reason[:_REASON]}
-        self.acknowledgements = _fitted(acknowledgements)
-        self.desired, self.version = desired, version
-        self._accepted = accepted
-        if config != self.config:
-            self.config = config
-            self._changed.set()
-            self._changed = asyncio.Event()
+        return _Judgement(version, config, accepted, _fitted(acknowledgements))
 
     def _accept(self, wanted: dict[str, Any]) -> tuple[M, dict[str, Any], dict[str, list[str]]]:
-        """Find what can be accepted: first without the bad parts, then without bad properties."""
-        document = copy.deepcopy(wanted)
+        """Find what can be accepted: first without the bad parts, then without bad properties.
+
+        What is malformed comes first, for `check` looks at whole configurations alone.
+        """
         reasons: dict[str, list[str]] = {}
-        for cut in (_smallest, _property, _everything):
-            refusals = self._judge(document)
-            if not refusals:
-                break
+
+        def without(refusals: list[Refusal], cut: Callable[[Path], Path]) -> dict[str, Any]:
             parts: dict[Path, None] = {}
             for refusal in refusals:
                 for name in [refusal.path[0]] if refusal.path else wanted:
@@ -152,15 +222,30 @@ class Twin(Generic[M]):
                     if said not in reasons.setdefault(str(name), []):
                         reasons[str(name)].append(said)
                 parts[cut(refusal.path)] = None
-            document = self._without(document, parts)
+            return self._without(document, parts)
+
+        document = copy.deepcopy(wanted)
+        document = without(self._malformed(document), self._standing_alone)
+        for cut in (_smallest, _property, _everything):
+            refusals = self._malformed(document) or self._senseless(document)
+            if not refusals:
+                break
+            document = without(refusals, cut)
         return self._model.model_validate(document), document, reasons
 
-    def _judge(self, document: dict[str, Any]) -> list[Refusal]:
+    def _malformed(self, document: dict[str, Any]) -> list[Refusal]:
         try:
-            config = self._model.model_validate(document)
+            self._model.model_validate(document)
         except ValidationError as error:
             return [_refusal(found) for found in error.errors(include_url=False)]
+        return []
+
+    def _senseless(self, document: dict[str, Any]) -> list[Refusal]:
+        config = self._model.model_validate(document)
         return list(self._check(config)) if self._check is not None else []
+
+    def _standing_alone(self, path: Path) -> Path:
+        return _property(path) if path[:1] and path[0] in self._whole else _smallest(path)
 
     def _without(self, document: dict[str, Any], parts: Iterable[Path]) -> dict[str, Any]:
         """Put in the place of each part what was accepted there before, or nothing."""

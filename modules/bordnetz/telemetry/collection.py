@@ -7,18 +7,19 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Resolution, Stamp
-from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.frames import Block
 from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
+from bordnetz.edge.thread import in_thread
 from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.messages import batch_parcel, dictionary_parcel, properties_size
 from bordnetz.telemetry.pipeline import Pipeline
-from bordnetz.telemetry.plan import Plan
+from bordnetz.telemetry.plan import Plan, Planner
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,7 @@ class Collection:
     neither a cancelled task nor a change of configuration can come between them.
 
     Args:
-        catalogue: All that could be collected.
-        vehicle: Digest of the vehicle file, 32 bytes.
+        planner: Compiles configurations.
         books: Where frames are counted.
         backlog: Takes what is ready.
         recorded: Whether the frames' times come from a recording, not from this machine's clock.
@@ -55,15 +55,13 @@ class Collection:
 
     def __init__(
         self,
-        catalogue: Catalogue,
-        vehicle: bytes,
+        planner: Planner,
         books: Books,
         backlog: Backlog,
         *,
         recorded: bool,
     ) -> None:
-        self._catalogue = catalogue
-        self._vehicle = vehicle
+        self._planner = planner
         self._books = books
         self._backlog = backlog
         self._recorded = recorded
@@ -109,14 +107,15 @@ class Collection:
             desired: The configuration.
             version: Of the desired properties; batches carry it.
         """
-        new = await asyncio.to_thread(self._compile, desired, version)
+        new = await in_thread(partial(self._compile, desired, version))
         self.flush()
         self._decoded += self._work.pipeline.samples
         self._work = new
         self.send_dictionary()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-        log.info("collecting %d of %d signals", self.signals, len(self._catalogue.names))
+        names = self._planner.catalogue.names
+        log.info("collecting %d of %d signals", self.signals, len(names))
         if self.signals:
             self._active.set()
 
@@ -161,7 +160,7 @@ class Collection:
         return self._decoded + self._work.pipeline.samples
 
     def _compile(self, desired: Desired, version: int) -> _Work:
-        plan = Plan.of(desired, self._catalogue, self._vehicle)
+        plan = self._planner.plan(desired)
         stamp = Stamp(
             boot=self._boot,
             resolution=_RESOLUTIONS[desired.time_resolution],

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from bordnetz.edge.twin import WHOLE
+
 SECOND = 1_000_000_000
 """ns."""
 
@@ -39,6 +41,7 @@ class Desired(BaseModel):
 
     Attributes:
         collect: The first rule that matches a signal decides on it; none: it is not collected.
+            A malformed rule refuses them all, or its signals would fall to a wider one.
         batch_window: How often batches are closed, s.  Priorities above 2 may wait for several
             windows until they fill a first block that IoT Hub meters.
         time_resolution: Of the samples' times.
@@ -48,7 +51,7 @@ class Desired(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
-    collect: Annotated[list[Rule], Field(max_length=200)] = []
+    collect: Annotated[list[Rule], Field(max_length=200), WHOLE] = []
     batch_window: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 10
     time_resolution: Literal["ms", "us"] = "ms"
     priority: Annotated[int, Field(ge=0, le=9)] = 5

@@ -28,7 +28,7 @@ from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired, unmatched
 from bordnetz.telemetry.figures import Figures
 from bordnetz.telemetry.latest import Reading
-from bordnetz.telemetry.plan import Plan
+from bordnetz.telemetry.plan import Planner
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class Telemetry(Module[Desired]):
         self._source = source
         self._recorded = recorded
         self._catalogue = Catalogue.load(vehicle)
+        self._planner = Planner(self._catalogue, vehicle.digest)
         problems = self._catalogue.problems
         for problem in problems[:_PROBLEMS_SHOWN]:
             log.warning("%s", problem)
@@ -96,7 +97,7 @@ class Telemetry(Module[Desired]):
         """Capture until `stop`, then hand over what there is."""
         backlog = self._backlog = Backlog(edge, waits=self._recorded)
         collection = self._collection = Collection(
-            self._catalogue, self._vehicle.digest, self._books, backlog, recorded=self._recorded
+            self._planner, self._books, backlog, recorded=self._recorded
         )
         edge.metrics.registry.register(Figures(self._books, self._samples))
         edge.report("vehicle", self._about_vehicle())
@@ -161,7 +162,7 @@ class Telemetry(Module[Desired]):
             useless = True
             yield Refusal(("collect", index), reason)
         if not useless:
-            excess = Plan.of(config, self._catalogue, self._vehicle.digest).excess()
+            excess = self._planner.plan(config).excess()
             if excess is not None:
                 yield Refusal(("collect",), excess)
 

@@ -9,7 +9,7 @@ from bordnetz.batch.errors import BatchError
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.table import DecodeTable
 from bordnetz.edge.message import MessageTooLargeError
-from bordnetz.telemetry.config import Desired, wanted_signals
+from bordnetz.telemetry.config import Desired, Rule, wanted_signals
 from bordnetz.telemetry.messages import dictionary_parcel
 
 
@@ -52,3 +52,30 @@ class Plan:
                 "collect fewer of them"
             )
         return None
+
+
+class Planner:
+    """Compiles configurations for one vehicle.
+
+    It keeps the last one: each is compiled to be judged, and then put to work.
+
+    Args:
+        catalogue: All that could be collected.
+        vehicle: Digest of the vehicle file, 32 bytes.
+    """
+
+    def __init__(self, catalogue: Catalogue, vehicle: bytes) -> None:
+        self.catalogue = catalogue
+        self._vehicle = vehicle
+        self._nothing = Plan.of(Desired(), catalogue, vehicle)
+        self._last: tuple[list[Rule], Plan] = [], self._nothing
+
+    def plan(self, desired: Desired) -> Plan:
+        """Of a configuration; from any thread."""
+        if not desired.collect:
+            return self._nothing
+        rules, plan = self._last
+        if rules != desired.collect:
+            plan = Plan.of(desired, self.catalogue, self._vehicle)
+            self._last = desired.collect, plan
+        return plan
