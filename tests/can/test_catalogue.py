@@ -85,17 +85,61 @@ def test_what_is_no_dbc_file_is_refused(tmp_path: Path, content: bytes) -> None:
         load(files["no"])
 
 
+@pytest.mark.parametrize("content", [b"NS_ : A B", b"VERSION " + b"x" * 100_000, b"BO_ " * 9000])
+def test_the_text_of_an_error_has_a_line_and_is_short(tmp_path: Path, content: bytes) -> None:
+    files = write(tmp_path, no=content)
+    with pytest.raises(CatalogueError, match=r"no\.dbc: line \d+.*correct the file") as error:
+        load(files["no"])
+    assert len(str(error.value)) < 400
+
+
+def selecting(*ranges: str) -> str:
+    """Multiplexers of 16 bits, each one under all values of the one before."""
+    lines = [f' SG_ S{n} m0M : 0|16@1+ (1,0) [0|0] "" X' for n in range(1, len(ranges) + 1)]
+    said = [f"SG_MUL_VAL_ 1 S{n} S{n - 1} {values};" for n, values in enumerate(ranges, 1)]
+    return "\n".join(['BO_ 1 M: 8 X\n SG_ S0 M : 0|16@1+ (1,0) [0|0] "" X', *lines, *said])
+
+
 @pytest.mark.parametrize(
-    "line",
+    "text",
     [
         "BO_ 1 M: 99999999999 X",
         'BO_ 1 M: 8 X\n SG_ S : 0|9999999999@1+ (1,0) [0|0] "" X',
-        "BO_ 1 M: 8 X\nSG_MUL_VAL_ 1 B A 0-4294967295;",
+        f'BO_ 1 M: 8 X\n SG_ S : {"9" * 5000}|1@1+ (1,0) [0|0] "" X',
+        f'BO_ 1 M: 8 X\n SG_ S : 0|1@1+ (1e{"9" * 5000},0) [0|0] "" X',
+        selecting("0-99999999999999999"),
+        selecting("0-65535", "0-65535", "0-65535", "0-65535", "0-65535"),
+        'BO_ 1 M: 8 X\nBA_DEF_ BO_ "Life" INT 0 1;\nBA_ "Life" BO_ 1 1e999999999;',
+        'BA_DEF_ "Life" INT 0 1e999999999;\nBO_ 1 M: 8 X',
+        "BO_ 1 M: 8 X\nBO_TX_BU_ 1 : " + ",".join(f"N{n}" for n in range(200_000)) + ";",
+        "BO_ 1 M: 8 X\n" + 'CM_ "text";\n' * 50_000,
     ],
+    ids=range(10),
 )
-def test_absurd_numbers_are_refused_before_they_cost_memory(line: str) -> None:
-    with pytest.raises(CatalogueError, match=r"0\.dbc: line \d+: .*correct the file"):
-        one(line)
+def test_absurd_numbers_cost_neither_time_nor_memory_nor_another_message(text: str) -> None:
+    loaded = one(f'{text}\nBO_ 2 Good: 8 X\n SG_ S : 0|8@1+ (1,0) [0|0] "" X')
+    assert "b0.Good.S" in loaded.names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SG_MUL_VAL_ \n" * 120_000,
+        "SG_MUL_VAL_ 1 B A 0-1,\n" * 120_000,
+        'BO_ 1 M: 8 X\n SG_ S : 0|8@1+ (1,0) [0|0] "" X' + ",X\n" * 120_000 + '"',
+        "BO_ 1 M: 8 X\n" * 50_000 + "!",
+    ],
+    ids=range(4),
+)
+def test_a_large_file_that_is_wrong_is_refused_in_linear_time(text: str) -> None:
+    with pytest.raises(CatalogueError, match=r"0\.dbc: line \d+"):
+        one(text)
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    files = write(tmp_path, large=b"\n" * ((8 << 20) + 1))
+    with pytest.raises(CatalogueError, match=r"large\.dbc: over 8 MiB; is this a DBC file\?"):
+        load(files["large"])
 
 
 def test_two_messages_with_one_id_are_both_named_with_their_files(tmp_path: Path) -> None:
@@ -176,8 +220,101 @@ def test_signals_that_belong_to_no_message_are_reported() -> None:
     )
     assert not loaded.names
     assert problems(loaded) == [
-        ("VECTOR__INDEPENDENT_SIG_MSG", "", "holds signals of no message; they are left out")
+        (
+            "VECTOR__INDEPENDENT_SIG_MSG",
+            "",
+            "line 3: holds signals of no message; they are left out",
+        )
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "signal", "reason"),
+    [
+        ('SG_ S : 0|0@1+ (1,0) [0|0] "" X', "S", "has 0 bits, not 1 to 64; it is left out"),
+        (
+            'SG_ S : 0|1.5@1+ (1,0) [0|0] "" X',
+            "S",
+            "line 4: its length '1.5' is no integer of up to 20 digits; it is left out",
+        ),
+        (
+            'SG_ S x : 0|8@1+ (1,0) [0|0] "" X',
+            "S",
+            "line 4: its mark 'x' is none of M, m0, m0M; it is left out",
+        ),
+        ("BO_ 2048 S: 8 X", "", "line 4: its id 2048 has more than 11 bits; it is left out"),
+        ("BO_ 1e3 S: 8 X", "", "line 4: its id '1e3' is no integer of up to 20 digits; it is left"),
+        ('VAL_ 1 S 0 "off" ;', "S", "is not there, but VAL_ is said of it"),
+        ('VAL_ 7 S 0 "off" ;', "S", "is not there, but VAL_ is said of it"),
+        ("SIG_VALTYPE_ 1 S : 1;", "S", "is not there, but SIG_VALTYPE_ is said of it"),
+        ('VAL_ 1 Good 0.5 "off" ;', "Good", "line 4: its raw value '0.5' is no integer"),
+        ('BA_ "VFrameFormat" BO_ 2147483649 99;', "", "line 5: VFrameFormat is 99, not one of 0 t"),
+        ('BA_DEF_DEF_ "VFrameFormat" 99;', "", "VFrameFormat is 99, not one of 0 to 3; that is i"),
+    ],
+)
+def test_a_statement_that_is_wrong_costs_only_what_it_is_about(
+    line: str, signal: str, reason: str
+) -> None:
+    good = 'BO_ 2147483649 Good: 8 X\n SG_ Good : 0|8@1+ (1,0) [0|0] "" X'
+    loaded = one(f"BO_ 1 M: 8 X\n{line}\n{good}")
+    assert loaded.names == ("b0.Good.Good",)
+    (problem,) = loaded.problems
+    assert problem.signal == signal
+    assert problem.reason.startswith(reason)
+
+
+def test_a_multiplexer_value_that_its_bits_cannot_hold_is_left_out() -> None:
+    loaded = one(
+        "BO_ 1 M: 16 X\n"
+        ' SG_ S M : 0|2@1+ (1,0) [0|0] "" X\n'
+        ' SG_ A m3 : 8|8@1+ (1,0) [0|0] "" X\n'
+        ' SG_ B m4 : 16|8@1+ (1,0) [0|0] "" X\n'
+        ' SG_ C m0 : 24|8@1+ (1,0) [0|0] "" X',
+        "SG_MUL_VAL_ 1 C S 2-99999999;",
+    )
+    branches = {f.signal.name: f.branch for f in loaded.messages[0][0].fields}
+    assert branches == {"S": (), "A": (("S", (3,)),), "C": (("S", (0, 2, 3)),)}
+    assert problems(loaded) == [
+        ("M", "B", "is selected by values that 'S' cannot have; they are left out"),
+        ("M", "C", "is selected by values that 'S' cannot have; they are left out"),
+        ("M", "B", "no value of its multiplexer 'S' selects it; it is left out"),
+    ]
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1, 2**64 + 1])
+def test_a_multiplexer_value_beyond_63_bits_is_left_out(value: int) -> None:
+    loaded = one(
+        'BO_ 1 M: 16 X\n SG_ a M : 0|64@1+ (1,0) [0|0] "" X\n'
+        f' SG_ b m{value} : 64|8@1+ (1,0) [0|0] "" X\n SG_ c m1 : 64|8@1+ (1,0) [0|0] "" X'
+    )
+    assert loaded.names == ("b0.M.a", "b0.M.c")
+    assert loaded.messages[0][0].fields[0].selects == (1,)
+    assert {signal for _, signal, _ in problems(loaded)} == {"b"}
+
+
+def test_a_multiplexed_signal_of_no_multiplexer_is_reported() -> None:
+    loaded = one('BO_ 1 M: 8 X\n SG_ A m1 : 0|8@1+ (1,0) [0|0] "" X')
+    assert problems(loaded) == [
+        ("M", "A", "line 4: its multiplexer is not told; it is read from every frame")
+    ]
+
+
+def test_signals_under_too_many_multiplexers_are_left_out() -> None:
+    loaded = one(selecting(*["1-1"] * 12))
+    assert loaded.names == tuple(f"b0.M.S{n}" for n in range(9))
+    assert {reason for _, _, reason in problems(loaded)} == {
+        "it lies under more than 8 multiplexers, or under itself; it is left out"
+    }
+
+
+def test_long_names_stand_in_attributes() -> None:
+    loaded = one(
+        'BO_ 1 M: 8 X\n SG_ A M : 0|8@1+ (1,0) [0|0] "" X\n SG_ B m1 : 8|8@1+ (1,0) [0|0] "" X',
+        'BA_ "SystemMessageLongSymbol" BO_ 1 "Messages";\n'
+        'BA_ "SystemSignalLongSymbol" SG_ 1 A "Alpha";\n',
+    )
+    assert loaded.names == ("b0.Messages.Alpha", "b0.Messages.B")
+    assert loaded.messages[0][0].fields[1].branch == (("Alpha", (1,)),)
 
 
 J1939 = """VERSION ""
@@ -201,6 +338,8 @@ FORMAT = (
     [
         ("", [False, False]),
         (PROTOCOL + 'BA_ "ProtocolType" "J1939";\n', [True, True]),
+        (PROTOCOL.replace('""', '"J1939"'), [True, True]),
+        (PROTOCOL.replace('""', '"J1939"') + 'BA_ "ProtocolType" "CAN";\n', [False, False]),
         (FORMAT.format("J1939PG"), [True, True]),
         (FORMAT.format("StandardCAN") + 'BA_ "VFrameFormat" BO_ 2364540158 3;\n', [True, False]),
         (

@@ -209,11 +209,11 @@ def test_a_selector_value_of_the_value_table_is_known_without_signals() -> None:
 def test_selectors_of_64_bits_are_compared_exactly() -> None:
     text = (
         'VERSION ""\nBU_: X\nBO_ 1 M: 16 X\n SG_ S M : 0|64@1+ (1,0) [0|0] "" X\n'
-        f' SG_ A m{2**64 - 1} : 64|8@1+ (1,0) [0|0] "" X\n'
+        f' SG_ A m{2**63 - 1} : 64|8@1+ (1,0) [0|0] "" X\n'
         f' SG_ B m{2**53} : 64|8@1+ (1,0) [0|0] "" X\n'
     )
     decode = table(text)
-    values = [2**64 - 1, 2**53, 2**53 + 1]
+    values = [2**63 - 1, 2**53, 2**53 + 1]
     block = frames([(0, 1, v.to_bytes(8, "little") + b"\7" * 8) for v in values], 64)
     assert [set(d) for d in by_table(decode.decode(block), 3)] == [{"S", "A"}, {"S", "B"}, {"S"}]
 

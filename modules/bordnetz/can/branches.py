@@ -43,11 +43,11 @@ class Branches:
         self._need = np.array([selector.place.need for selector in selectors], np.int64)
         # A pair of selector and value is a key into lists of nodes.  Values may have 64 bits,
         # so their rank among all values stands for them.
-        known = [[_as_int64(v) for v in selector.place.selects] for selector in selectors]
-        self._values = np.unique(np.array([v for values in known for v in values], np.int64))
+        known = [value for selector in selectors for value in selector.place.selects]
+        self._values = np.unique(np.array(known, np.int64))
         rank = {value: number for number, value in enumerate(self._values.tolist())}
         pairs = {
-            number * len(rank) + rank[_as_int64(value)]: selector.branches.get(value, ())
+            number * len(rank) + rank[value]: selector.branches.get(value, ())
             for number, selector in enumerate(selectors)
             for value in selector.place.selects
         }
@@ -97,8 +97,3 @@ class Branches:
         key = np.minimum(self._pairs.searchsorted(pair), len(self._pairs) - 1)
         return key, (self._values[rank] == value) & (self._pairs[key] == pair)
 
-
-def _as_int64(value: int) -> int:
-    """A selector's value as `Layout.read` returns it: its 64 bits as a signed number."""
-    value &= (1 << 64) - 1
-    return value - (1 << 64) if value >> 63 else value

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bordnetz.can.dbc import CatalogueError, Message, Problem, parse, read, show_id
+from bordnetz.can.dbc import Message, parse, read, show_id
+from bordnetz.can.errors import CatalogueError
 from bordnetz.can.j1939 import parameter_group
+from bordnetz.can.statements import Problem
 from bordnetz.can.vehicle import Vehicle
 
 __all__ = ["Catalogue", "CatalogueError", "Problem"]

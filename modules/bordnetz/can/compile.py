@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bordnetz.can.catalogue import Catalogue
-from bordnetz.can.dbc import Branch, CatalogueError, Field, Message
+from bordnetz.can.dbc import Branch, Field, Message
+from bordnetz.can.errors import CatalogueError
 from bordnetz.series import Group
 
 UNKNOWN, UNWANTED, WANTED = 0, 1, 2

@@ -1,52 +1,31 @@
 """One DBC file: from its bytes to messages whose signals can be read, each checked for itself.
 
-cantools parses; what it hands over is turned into plain definitions, so that nothing behind this
-file knows it.  A signal that cannot be read is left out and reported, its neighbours stay.
+A signal that cannot be read is left out and reported, its neighbours stay.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cantools.database
-from cantools.database.can import Database
-from cantools.database.can import Message as ParsedMessage
-from cantools.database.can import Signal as ParsedSignal
-from cantools.database.errors import UnsupportedDatabaseFormatError
-
+from bordnetz.can.errors import CatalogueError
 from bordnetz.can.frames import FD_BYTES
-from bordnetz.errors import BordnetzError
+from bordnetz.can.statements import Problem, StatedMessage, StatedSignal, Statements
 from bordnetz.series import EXTENDED, Kind, Signal
 
-_MOST_BYTES = 64 << 20
-_LONGEST_MESSAGE = 65_535
-"""Bytes; beyond any transport protocol's message that a DBC describes in practice."""
+_MOST_BYTES = 8 << 20
+"""Ten times the largest that is public; the parser takes 1 GB and half a minute for it at worst."""
 _MOST_SELECTOR_VALUES = 1 << 20
-"""In all ranges of a file together: cantools lists every value of a range."""
+"""On the ways to all branches of a file together: every value of a range is listed."""
+_NO_ROOM = f"a file has room for {_MOST_SELECTOR_VALUES} multiplexer values"
+_DEEPEST = 8
+"""Multiplexers on the way to a signal; databases nest two or three."""
 _FLOATS = {16: Kind.FLOAT16, 32: Kind.FLOAT32, 64: Kind.FLOAT64}
-
-_LENGTHS = re.compile(
-    r"^[ \t]*(?:BO_[ \t]+\d+[ \t]+\w+[ \t]*:[ \t]*(\d+)"
-    r"|SG_[^:\n\"]*:[ \t]*(\d+)[ \t]*\|[ \t]*(\d+))",
-    re.MULTILINE,
-)
-_RANGES = re.compile(r"^[ \t]*SG_MUL_VAL_[ \t][^;\"]*;", re.MULTILINE)
-_UNASSIGNED = "VECTOR__INDEPENDENT_SIG_MSG"
-"""What editors of the format call the pseudo message of signals that lie in none."""
-_RANGE = re.compile(r"(\d+)[ \t]*-[ \t]*(\d+)")
 
 Branch = tuple[tuple[str, tuple[int, ...]], ...]
 """The way to a branch of a multiplexer, as in `bordnetz.series.Group.branch`."""
-
-
-class CatalogueError(BordnetzError):
-    """The DBC files cannot be used, or do not hold what is asked for; the text says where."""
-
-    exit_code = 78  # EX_CONFIG of sysexits.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +41,8 @@ class Field:
         big_endian: Byte order.
         signed: Two's complement.
         branch: When it is there.
-        selects: The raw values, ascending, under which a multiplexer knows a branch (even one
-            without signals); () for a signal that is no multiplexer.
+        selects: The raw values, ascending and below 2**63, under which a multiplexer knows a
+            branch (even one without signals); () for a signal that is no multiplexer.
     """
 
     signal: Signal
@@ -102,27 +81,6 @@ class Message:
         return f"message '{self.name}' (id {show_id(self.id)}) of {self.file}"
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something in a DBC file that is not used, or not as written there.
-
-    Attributes:
-        file: The DBC file.
-        message: The message's name.
-        signal: The signal's name, "" where the whole message is concerned.
-        reason: What is wrong, and what becomes of it.
-    """
-
-    file: Path
-    message: str
-    signal: str
-    reason: str
-
-    def __str__(self) -> str:
-        what = f"signal '{self.signal}' of " if self.signal else ""
-        return f"{self.file}: {what}message '{self.message}': {self.reason}"
-
-
 def show_id(frame_id: int) -> str:
     """An arbitration id as people write it: three hexadecimal digits, or eight for 29 bits."""
     return f"0x{frame_id & ~EXTENDED:08X}" if frame_id & EXTENDED else f"0x{frame_id:03X}"
@@ -155,38 +113,27 @@ def parse(content: bytes, path: Path) -> tuple[list[Message], list[Problem]]:
         path: The file's name for messages to people.
 
     Raises:
-        CatalogueError: The file is no DBC file; the text has line and column where they are known.
+        CatalogueError: The file is no DBC file, with line and column; or its multiplexers know
+            more values than there is room for.
     """
-    text = _decode(content)
-    _check_bounds(text, path)
-    try:
-        database = cantools.database.load_string(text, "dbc", strict=False)
-    except UnsupportedDatabaseFormatError as error:
-        cause = error.e_dbc
-        reason = str(cause) or type(cause).__name__
-        raise CatalogueError(
-            f"{path}: no usable DBC file: {reason.rstrip('.')}; correct the file, or take it "
-            "out of 'dbc' in the vehicle file"
-        ) from error
-    assert isinstance(database, Database)  # noqa: S101 (what load_string makes of "dbc")
+    statements = Statements(_decode(content), path)
     messages: list[Message] = []
     problems: list[Problem] = []
-    if re.search(rf"^[ \t]*BO_[ \t]+\d+[ \t]+{_UNASSIGNED}\b", text, re.MULTILINE):
-        reason = "holds signals of no message; they are left out"
-        problems.append(Problem(path, _UNASSIGNED, "", reason))
-    for parsed in database.messages:
-        fields, reasons = _fields(parsed)
-        problems.extend(Problem(path, parsed.name, signal, why) for signal, why in reasons)
+    room = _MOST_SELECTOR_VALUES
+    for stated in statements.messages():
+        fields, reasons = _fields(stated, room)
+        room -= sum(len(values) for field in fields for _, values in field.branch)
+        problems.extend(Problem(path, stated.name, signal, why) for signal, why in reasons)
         messages.append(
             Message(
                 file=path,
-                name=parsed.name,
-                id=parsed.frame_id | (EXTENDED if parsed.is_extended_frame else 0),
-                by_pgn=parsed.is_extended_frame and _is_j1939(parsed, database),
+                name=stated.name,
+                id=stated.id,
+                by_pgn=stated.is_j1939,
                 fields=tuple(sorted(fields, key=lambda field: field.need)),
             )
         )
-    return messages, problems
+    return messages, statements.problems + problems
 
 
 def _decode(content: bytes) -> str:
@@ -197,123 +144,122 @@ def _decode(content: bytes) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _check_bounds(text: str, path: Path) -> None:
-    """Refuse numbers that would let the parser work for hours or fill the memory."""
+def _fields(message: StatedMessage, room: int) -> tuple[list[Field], list[tuple[str, str]]]:
+    """The readable signals of a message; name and reason of the others.
 
-    def refuse(position: int, reason: str) -> CatalogueError:
-        line = text.count("\n", 0, position) + 1
-        return CatalogueError(f"{path}: line {line}: {reason}; correct the file")
-
-    for found in _LENGTHS.finditer(text):
-        message, *signal = found.groups()
-        if message is not None and int(message[:9]) > _LONGEST_MESSAGE:
-            raise refuse(found.start(1), f"a message of {message} bytes")
-        for number in signal:
-            if number is not None and int(number[:9]) > 8 * _LONGEST_MESSAGE:
-                raise refuse(found.start(), f"a signal at or of {number} bits")
-    values = 0
-    for entry in _RANGES.finditer(text):
-        for low, high in _RANGE.findall(entry[0]):
-            values += max(0, int(high[:19]) - int(low[:19]) + 1)
-            if values > _MOST_SELECTOR_VALUES:
-                raise refuse(
-                    entry.start(), f"ranges of over {_MOST_SELECTOR_VALUES} selector values"
-                )
-
-
-def _is_j1939(message: ParsedMessage, database: Database) -> bool:
-    """Whether the message says so, or says nothing while the whole database does."""
-    specifics = message.dbc
-    if specifics is not None and "VFrameFormat" in (specifics.attributes or {}):
-        return message.protocol == "j1939"
-    if message.protocol == "j1939":
-        return True
-    if database.dbc is None or "ProtocolType" not in (database.dbc.attributes or {}):
-        return False
-    return str(database.dbc.attributes["ProtocolType"].value).upper() == "J1939"
-
-
-def _fields(message: ParsedMessage) -> tuple[list[Field], list[tuple[str, str]]]:
-    """The readable signals of a message; name and reason of the others."""
+    Args:
+        message: As its file states it.
+        room: For how many selector values there is room on the ways to all branches together.
+    """
     problems: list[tuple[str, str]] = []
-    good: dict[str, ParsedSignal] = {}
+    good: dict[str, StatedSignal] = {}
+    names: set[str] = set()
     for signal in message.signals:
-        if signal.name in good:
+        if signal.name in names:
             problems.append((signal.name, "is there twice; only the first one is used"))
         elif reason := _unreadable(signal, message.length):
             problems.append((signal.name, f"{reason}; it is left out"))
         else:
-            good[signal.name] = signal
-    known = {name: _known_values(name, message) for name in good if good[name].is_multiplexer}
+            names.add(signal.name)
+            good[signal.key] = signal
+    selection, reasons = _selection(message.signals, good, room)
+    problems += reasons
+    known: dict[str, set[int]] = {}
+    for signal in message.signals:
+        if signal.selector is not None:
+            known.setdefault(signal.selector, set()).update(selection.get(signal.key, ()))
+        if signal.selects:  # A branch without signals is known by the value table alone.
+            low, high = _bounds(signal)
+            named = (value for value in signal.choices if low <= value <= high)
+            known.setdefault(signal.key, set()).update(named)
     fields = []
     for signal in good.values():
-        branch = _branch(signal, good)
+        branch = _branch(signal, good, selection)
         if isinstance(branch, str):
             problems.append((signal.name, f"{branch}; it is left out"))
+        elif (room := room - sum(len(values) for _, values in branch)) < 0:
+            problems.append((signal.name, f"{_NO_ROOM}; it is left out"))
         else:
-            fields.append(_field(signal, branch, known.get(signal.name, ())))
+            selects = tuple(sorted(known[signal.key])) if signal.selects else ()
+            fields.append(_field(signal, branch, selects))
     return fields, problems
 
 
-def _unreadable(signal: ParsedSignal, message_length: int) -> str:
-    if signal.length > 64:
-        return f"has {signal.length} bits, more than 64"
-    if signal.conversion.is_float and signal.length not in _FLOATS:
+def _unreadable(signal: StatedSignal, message_length: int) -> str:
+    if not 0 < signal.length <= 64:
+        return f"has {signal.length} bits, not 1 to 64"
+    if signal.is_float and signal.length not in _FLOATS:
         return f"is a floating-point number of {signal.length} bits, not of 16, 32 or 64"
     if signal.start < 0:
         return f"starts at bit {signal.start}"
-    last = _start(signal) + signal.length
+    last = signal.first + signal.length
     if last > 8 * message_length:
         return f"ends {last - 8 * message_length} bits after the message's {message_length} bytes"
     if last > 8 * FD_BYTES:
         return f"lies beyond byte {FD_BYTES}, where no frame reaches"
     try:
-        finite = math.isfinite(float(signal.scale)) and math.isfinite(float(signal.offset))
+        finite = math.isfinite(float(signal.factor)) and math.isfinite(float(signal.offset))
     except OverflowError:
         finite = False
     return "" if finite else "has a factor or offset that no 64-bit number can hold"
 
 
-def _known_values(selector: str, message: ParsedMessage) -> tuple[int, ...]:
-    values: set[int] = set()
-    for signal in message.signals:
-        if signal.multiplexer_signal == selector:
-            values.update(signal.multiplexer_ids or ())
-        # A branch without signals is known by the selector's value table alone.
-        if signal.name == selector:
-            values.update(int(value) for value in signal.choices or ())
-    return tuple(sorted(values))
+def _bounds(selector: StatedSignal) -> tuple[int, int]:
+    """The lowest and the highest value of a multiplexer that its bits, and an int64, can hold."""
+    bits = min(selector.length, 64 if selector.signed else 63)
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if selector.signed else (0, (1 << bits) - 1)
 
 
-def _branch(signal: ParsedSignal, good: dict[str, ParsedSignal]) -> Branch | str:
+def _selection(
+    signals: Sequence[StatedSignal], good: Mapping[str, StatedSignal], room: int
+) -> tuple[dict[str, tuple[int, ...]], list[tuple[str, str]]]:
+    """By which values of its multiplexer each signal is selected, ascending; what is left out."""
+    selection = {}
+    problems = []
+    for signal in signals:
+        selector = good.get(signal.selector or "")
+        if selector is None:
+            continue
+        low, high = _bounds(selector)
+        ranges = [range(max(first, low), min(last, high) + 1) for first, last in signal.ranges]
+        if any(first < low or last > high for first, last in signal.ranges):
+            reason = f"is selected by values that '{selector.name}' cannot have; they are left out"
+            problems.append((signal.name, reason))
+        if sum(map(len, ranges)) > room:
+            problems.append((signal.name, f"{_NO_ROOM}; they are left out"))
+            continue
+        selection[signal.key] = tuple(sorted(set().union(*ranges)))
+        room -= len(selection[signal.key])
+    return selection, problems
+
+
+def _branch(
+    signal: StatedSignal,
+    good: Mapping[str, StatedSignal],
+    selection: Mapping[str, tuple[int, ...]],
+) -> Branch | str:
     """The way to the branch in which a signal is there, or why there is none."""
     branch: list[tuple[str, tuple[int, ...]]] = []
-    while signal.multiplexer_signal is not None:
-        selector = good.get(signal.multiplexer_signal)
+    while signal.selector is not None:
+        selector = good.get(signal.selector)
         if selector is None:
-            return f"its multiplexer '{signal.multiplexer_signal}' cannot be read"
-        if not selector.is_multiplexer:
+            return f"its multiplexer '{signal.selector}' cannot be read"
+        if not selector.selects:
             return f"its multiplexer '{selector.name}' is not marked as one (M)"
-        if selector.conversion.is_float:
+        if selector.is_float:
             return f"its multiplexer '{selector.name}' is a floating-point number"
-        if not signal.multiplexer_ids:
+        if not selection.get(signal.key):
             return f"no value of its multiplexer '{selector.name}' selects it"
-        if len(branch) == len(good):
-            return f"its multiplexer '{selector.name}' depends on itself"
-        branch.insert(0, (selector.name, tuple(sorted(set(signal.multiplexer_ids)))))
+        if len(branch) == _DEEPEST:
+            return f"it lies under more than {_DEEPEST} multiplexers, or under itself"
+        branch.append((selector.name, selection[signal.key]))
         signal = selector
-    return tuple(branch)
+    return tuple(reversed(branch))
 
 
-def _start(signal: ParsedSignal) -> int:
-    if signal.byte_order == "big_endian":
-        return signal.start ^ 7
-    return signal.start
-
-
-def _field(signal: ParsedSignal, branch: Branch, selects: tuple[int, ...]) -> Field:
-    signed = signal.is_signed and not signal.conversion.is_float
-    if signal.conversion.is_float:
+def _field(signal: StatedSignal, branch: Branch, selects: tuple[int, ...]) -> Field:
+    signed = signal.signed and not signal.is_float
+    if signal.is_float:
         kind = _FLOATS[signal.length]
     elif signal.length == 64 and not signed:
         kind = Kind.UINT64
@@ -323,24 +269,24 @@ def _field(signal: ParsedSignal, branch: Branch, selects: tuple[int, ...]) -> Fi
     return Field(
         signal=Signal(
             name=signal.name,
-            unit=signal.unit or "",
+            unit=signal.unit,
             kind=kind,
             factor=factor,
             offset=offset,
             choices=tuple(_choices(signal)),
         ),
-        start=_start(signal),
+        start=signal.first,
         length=signal.length,
-        big_endian=signal.byte_order == "big_endian",
+        big_endian=signal.big_endian,
         signed=signed,
         branch=branch,
         selects=selects,
     )
 
 
-def _scaling(signal: ParsedSignal, signed: bool) -> tuple[int | float, int | float]:
+def _scaling(signal: StatedSignal, signed: bool) -> tuple[int | float, int | float]:
     """Factor and offset, as integers where they are some and no physical value overflows."""
-    factor, offset = signal.scale, signal.offset
+    factor, offset = signal.factor, signal.offset
     if factor != int(factor) or offset != int(offset):
         return float(factor), float(offset)
     factor, offset = int(factor), int(offset)
@@ -354,7 +300,7 @@ def _scaling(signal: ParsedSignal, signed: bool) -> tuple[int | float, int | flo
     return float(factor), float(offset)
 
 
-def _choices(signal: ParsedSignal) -> Iterator[tuple[int, str]]:
-    for value, text in sorted((signal.choices or {}).items()):
+def _choices(signal: StatedSignal) -> Iterator[tuple[int, str]]:
+    for value, text in sorted(signal.choices.items()):
         if -(1 << 63) <= value < 1 << 64:  # a raw value cannot be another
-            yield int(value), str(text)
+            yield value, text
