@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from bordnetz.edge import run
-from bordnetz.edge.link import Timing
+from bordnetz.edge.link import Backoff, Timing
 from bordnetz.edge.message import Message
 from bordnetz.edge.methods import Method, NoPayload
 from bordnetz.edge.module import Module
@@ -85,5 +85,5 @@ def tell(*words):
 
 
 if __name__ == "__main__":
-    run.serve = partial(run.serve, timing=Timing(report=0.1))
+    run.serve = partial(run.serve, timing=Timing(report=0.1), backoff=Backoff(0.05, 0.3))
     run.run_module(Probe)
