@@ -90,8 +90,8 @@ def test_a_broken_dbc_file_ends_the_process_with_its_line(start, car):
     (car.folder / "truck.dbc").write_text(TRUCK.replace("SG_ EngineSpeed :", "SG_ EngineSpeed"))
     module = start(None)
     assert module.wait() == 78
-    assert "truck.dbc: no usable DBC file: Invalid syntax at line 5" in module.text
-    assert "correct the file" in module.text
+    assert "truck.dbc: line 5, column 18: " in module.text
+    assert "no usable DBC file; correct the file" in module.text
 
 
 def test_two_dbc_files_that_claim_one_id_end_the_process_with_both_names(start, car):
