@@ -96,4 +96,3 @@ class Branches:
         pair = selector * len(self._values) + rank
         key = np.minimum(self._pairs.searchsorted(pair), len(self._pairs) - 1)
         return key, (self._values[rank] == value) & (self._pairs[key] == pair)
-
