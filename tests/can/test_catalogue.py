@@ -6,6 +6,7 @@ import pytest
 from decode_oracle import catalogue, vehicle
 
 from bordnetz.can.catalogue import Catalogue, CatalogueError
+from bordnetz.can.j1939 import Match
 from bordnetz.series import EXTENDED, Kind
 
 ENGINE = """VERSION ""
@@ -353,12 +354,27 @@ FORMAT = (
 def test_attributes_tell_which_29_bit_messages_are_j1939(
     attributes: str, by_pgn: list[bool]
 ) -> None:
-    assert [m.by_pgn for m in catalogue(J1939 + attributes).messages[0]] == [*by_pgn, False]
+    assert [m.match is Match.PGN for m in catalogue(J1939 + attributes).messages[0]] == [
+        *by_pgn,
+        False,
+    ]
 
 
-def test_j1939_messages_of_one_parameter_group_are_matched_by_their_whole_ids() -> None:
+def test_j1939_messages_of_one_parameter_group_are_matched_by_their_addresses() -> None:
     text = J1939.replace("2566844926", str(0x8CF00401)) + FORMAT.format("J1939PG")
     loaded = catalogue(text)
-    assert not any(m.by_pgn for m in loaded.messages[0])
-    assert [p.message for p in loaded.problems] == ["EEC1", "CCVS1"]
-    assert "shares PGN 61444" in str(loaded.problems[0])
+    assert [m.match for m in loaded.messages[0]] == [Match.ADDRESSES, Match.ADDRESSES, Match.ID]
+    assert problems(loaded) == [
+        (name, "", "shares its PGN with others; it is matched by its addresses")
+        for name in ("EEC1", "CCVS1")
+    ]
+
+
+def test_j1939_messages_that_only_the_priority_tells_apart_are_matched_by_their_whole_ids() -> None:
+    text = J1939.replace("2566844926", str(0x98F004FE)) + FORMAT.format("J1939PG")
+    loaded = catalogue(text)
+    assert [m.match for m in loaded.messages[0]] == [Match.ID] * 3
+    assert problems(loaded)[2:] == [
+        (name, "", "shares PGN and addresses; it is matched by its whole id")
+        for name in ("EEC1", "CCVS1")
+    ]

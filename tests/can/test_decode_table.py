@@ -255,6 +255,33 @@ def test_a_message_with_the_whole_id_comes_before_the_parameter_group() -> None:
     assert [message for message, *_ in series(samples)] == ["EEC1", "Exact"]
 
 
+@pytest.mark.parametrize(
+    ("pdu_format", "known", "unknown"),
+    [
+        # PDU2: the source tells; what stands before it belongs to the group's number.
+        (0xFF, [(0x10, 0x21), (0x10, 0x22)], [(0x10, 0x23), (0x11, 0x21)]),
+        # PDU1: the destination tells, too.
+        (0xEF, [(0x10, 0x21), (0x11, 0x21)], [(0x12, 0x21), (0x10, 0x22)]),
+    ],
+)
+def test_messages_of_one_parameter_group_are_told_by_their_addresses_whatever_the_priority(
+    pdu_format: int, known: list[tuple[int, int]], unknown: list[tuple[int, int]]
+) -> None:
+    first, second = (j1939(6, pdu_format, *addresses) for addresses in known)
+    text = J1939.replace("2364540158", str(first)).replace("2365194494", str(second))
+    decode = table(text)
+    rows = [(p, a) for p in (7, 6, 3) for a in known]
+    ids = [j1939(p, pdu_format, *a) for p, a in [*rows, *((6, a) for a in unknown)]]
+    block = frames([(0, i, bytes([0, 0, 0, n, 0, 0, 0, 0])) for n, i in enumerate(ids)])
+    matches = decode.match(block)
+    assert books(matches)["unknown"] == len(unknown)
+    samples = decode.gather(block, matches)
+    assert sorted(zip(samples.id.tolist(), samples.group.tolist(), strict=True)) == sorted(
+        (frame_id, n % 2) for n, frame_id in enumerate(ids[: len(rows)])
+    )
+    assert samples.order.tolist() == sorted(range(6), key=lambda n: (n % 2, ids[n]))
+
+
 def test_sources_that_alternate_stay_in_order_of_arrival() -> None:
     decode = table(J1939)
     ids = [j1939(3, 0xF0, 4, source) for source in (9, 1, 9, 1, 5, 9)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from bordnetz.can.dbc import Message, parse, read, show_id
 from bordnetz.can.errors import CatalogueError
-from bordnetz.can.j1939 import parameter_group
+from bordnetz.can.j1939 import Match
 from bordnetz.can.statements import Problem
 from bordnetz.can.vehicle import Vehicle
 
@@ -114,17 +114,22 @@ def _separate_shared_names(messages: list[Message]) -> tuple[list[Message], list
 
 
 def _separate_shared_groups(messages: list[Message]) -> tuple[list[Message], list[Problem]]:
-    """Match J1939 messages of one parameter group by their whole ids.
+    """Match J1939 messages of one parameter group by their addresses, too.
 
     Databases do so to give the messages of each source or destination address their own layout.
     """
-    directed = [message for message in messages if message.by_pgn]
-    groups = parameter_group(np.array([m.id for m in directed], np.uint32)).tolist()
-    count = Counter(groups)
-    shared = {m.id: pgn for m, pgn in zip(directed, groups, strict=True) if count[pgn] > 1}
-    problems = [
-        Problem(m.file, m.name, "", f"shares PGN {shared[m.id]}; it is matched by its whole id")
-        for m in directed
-        if m.id in shared
-    ]
-    return [replace(m, by_pgn=m.by_pgn and m.id not in shared) for m in messages], problems
+    problems = []
+    for match, closer, reason in (
+        (Match.PGN, Match.ADDRESSES, "shares its PGN with others; it is matched by its addresses"),
+        (Match.ADDRESSES, Match.ID, "shares PGN and addresses; it is matched by its whole id"),
+    ):
+        keys = match.key(np.array([m.id for m in messages], np.uint32)).tolist()
+        count = Counter(key for m, key in zip(messages, keys, strict=True) if m.match is match)
+        shared = {
+            m.id
+            for m, key in zip(messages, keys, strict=True)
+            if m.match is match and count[key] > 1
+        }
+        problems += [Problem(m.file, m.name, "", reason) for m in messages if m.id in shared]
+        messages = [replace(m, match=closer) if m.id in shared else m for m in messages]
+    return messages, problems

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.dbc import Branch, Field, Message
 from bordnetz.can.errors import CatalogueError
+from bordnetz.can.j1939 import Match
 from bordnetz.series import Group
 
 UNKNOWN, UNWANTED, WANTED = 0, 1, 2
@@ -59,14 +60,14 @@ class Plan:
         fields: The fields of each group, in its order of signals.
         nodes: `UNKNOWN` and `UNWANTED`, which are empty, and all trees.
         selectors: All multiplexers on the way to wanted signals.
-        entries: For the index: bus, id, whether by parameter group number, node.
+        entries: For the index: bus, id, what of it is matched, node.
     """
 
     groups: list[Group] = field(default_factory=list)
     fields: list[list[Field]] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=lambda: [Node(), Node()])
     selectors: list[Selector] = field(default_factory=list)
-    entries: list[tuple[int, int, bool, int]] = field(default_factory=list)
+    entries: list[tuple[int, int, Match, int]] = field(default_factory=list)
 
 
 def compile_plan(catalogue: Catalogue, wanted: Mapping[str, int] | None) -> Plan:
@@ -92,7 +93,7 @@ def compile_plan(catalogue: Catalogue, wanted: Mapping[str, int] | None) -> Plan
                 if interval is not None:
                     intervals[signal] = interval
             root = _plant(plan, name, message, intervals) if intervals else UNWANTED
-            plan.entries.append((bus, message.id, message.by_pgn, root))
+            plan.entries.append((bus, message.id, message.match, root))
     return plan
 
 
@@ -144,7 +145,7 @@ def _plant(plan: Plan, bus: str, message: Message, intervals: Mapping[str, int])
                 bus=bus,
                 message=message.name,
                 id=message.id,
-                by_pgn=message.by_pgn,
+                by_pgn=message.match is Match.PGN,
                 branch=branch,
                 interval=interval,
                 signals=tuple(place.signal for place in fields),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bordnetz.can.errors import CatalogueError
 from bordnetz.can.frames import FD_BYTES
+from bordnetz.can.j1939 import Match
 from bordnetz.can.statements import Problem, StatedMessage, StatedSignal, Statements
 from bordnetz.series import EXTENDED, Kind, Signal
 
@@ -67,14 +68,14 @@ class Message:
         file: Where it is defined.
         name: Of the message.
         id: Arbitration id, `EXTENDED` set for 29 bits.
-        by_pgn: To be matched by its J1939 parameter group number.
+        match: What of a frame's id tells that it is this message.
         fields: Its readable signals, ordered by the last byte that they need.
     """
 
     file: Path
     name: str
     id: int
-    by_pgn: bool
+    match: Match
     fields: tuple[Field, ...]
 
     def __str__(self) -> str:
@@ -129,7 +130,7 @@ def parse(content: bytes, path: Path) -> tuple[list[Message], list[Problem]]:
                 file=path,
                 name=stated.name,
                 id=stated.id,
-                by_pgn=stated.is_j1939,
+                match=Match.PGN if stated.is_j1939 else Match.ID,
                 fields=tuple(sorted(fields, key=lambda field: field.need)),
             )
         )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bordnetz.can.frames import Frames
-from bordnetz.can.j1939 import parameter_group
+from bordnetz.can.j1939 import Match
 from bordnetz.series import EXTENDED
 
 # As numpy scalars, which numpy compares faster than Python's numbers.
@@ -21,33 +21,34 @@ class Index:
     """From a frame's bus and arbitration id to a number, 0 where no message claims the frame.
 
     11-bit ids are looked up in a dense table; 29-bit ids by bisection, the whole id first, then
-    the parameter group number.
+    what J1939 takes of it.
     """
 
-    def __init__(self, buses: int, entries: Iterable[tuple[int, int, bool, int]]) -> None:
+    def __init__(self, buses: int, entries: Iterable[tuple[int, int, Match, int]]) -> None:
         """Compile the index.
 
         Args:
             buses: How many there are.
-            entries: Index of the bus, id (`EXTENDED` set for 29 bits), whether to be matched by
-                parameter group number, and the number to be found.
+            entries: Index of the bus, id (`EXTENDED` set for 29 bits), what of the id is to be
+                matched, and the number to be found.
         """
         # One place more than ids, which all 29-bit ids share.
         size = int(_STANDARD) + 1
         self._standard = np.zeros(buses * size, np.intp)
         self._start = np.arange(buses) * size
-        exact: dict[int, int] = {}
-        groups: dict[int, int] = {}
-        for bus, frame_id, by_pgn, number in entries:
+        numbers: dict[Match, dict[int, int]] = {match: {} for match in Match}
+        for bus, frame_id, match, number in entries:
             if not frame_id & EXTENDED:
                 self._standard[self._start[bus] + frame_id] = number
-            elif by_pgn:
-                pgn = parameter_group(np.array([frame_id], np.uint32))[0]
-                groups[bus << 32 | int(pgn)] = number
             else:
-                exact[bus << 32 | frame_id] = number
-        self._exact = _Sorted(exact)
-        self._groups = _Sorted(groups)
+                key = match.key(np.array([frame_id], np.uint32))[0]
+                numbers[match][bus << 32 | int(key)] = number
+        self._exact = _Sorted(numbers[Match.ID])
+        self._masked = [
+            (match, _Sorted(numbers[match]))
+            for match in (Match.ADDRESSES, Match.PGN)
+            if numbers[match]
+        ]
 
     def find(self, frames: Frames) -> NDArray[np.intp]:
         """The number of each frame, intp, shape (n,)."""
@@ -59,9 +60,9 @@ class Index:
             ids = frames.id[extended]
             bus = frames.bus[extended].astype(np.int64) << 32
             numbers = self._exact.find(bus | ids)
-            if len(self._groups):
+            for match, known in self._masked:
                 rest = np.flatnonzero(numbers == 0)
-                numbers[rest] = self._groups.find(bus[rest] | parameter_group(ids[rest]))
+                numbers[rest] = known.find(bus[rest] | match.key(ids[rest]))
             found[extended] = numbers
         return found
 
@@ -74,9 +75,6 @@ class _Sorted:
         keys = [*sorted(numbers), np.iinfo(np.int64).max]
         self._keys = np.array(keys, np.int64)
         self._numbers = np.array([numbers.get(key, 0) for key in keys], np.intp)
-
-    def __len__(self) -> int:
-        return len(self._keys) - 1
 
     def find(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
         place = self._keys.searchsorted(keys)

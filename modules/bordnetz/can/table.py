@@ -19,6 +19,7 @@ from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.compile import UNWANTED, WANTED, Lists, Plan, compile_plan
 from bordnetz.can.frames import FD_BYTES, Frames
 from bordnetz.can.index import Index
+from bordnetz.can.j1939 import Match
 from bordnetz.can.layout import Layout, words
 from bordnetz.series import Group, Kind, Samples
 
@@ -122,7 +123,7 @@ class DecodeTable:
             ],
             np.uint8,
         )
-        self._by_pgn = any(group.by_pgn for group in plan.groups)
+        self._many_ids = any(match is not Match.ID for _, _, match, _ in plan.entries)
         signals = [signal for group in plan.groups for signal in group.signals]
         self._scaling = np.array(
             [(signal.factor, signal.offset) for signal in signals], np.float64
@@ -230,7 +231,7 @@ class DecodeTable:
         # Sorting 16-bit numbers takes numpy two passes; the frames of a group are in order.
         small = group.astype(np.int16) if len(self.groups) < 1 << 15 else group
         order = small.argsort(kind="stable")
-        if self._by_pgn:
+        if self._many_ids:
             key = group[order] << 32 | frames.id[frame[order]]
             if (key[1:] < key[:-1]).any():
                 order = order[key.argsort(kind="stable")]
@@ -249,7 +250,7 @@ class DecodeTable:
         frame, group = matches.frame, matches.group
         edge = np.ones(len(frame) + 1, bool)  # where a series begins, and the end of the last
         differs = np.not_equal(group[1:], group[:-1], out=edge[1:-1])
-        if self._by_pgn:
+        if self._many_ids:
             differs |= matches.id[1:] != matches.id[:-1]
         if matches.width is not None:
             order = np.lexsort((matches.width, edge[:-1].cumsum()))
