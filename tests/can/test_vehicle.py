@@ -1,4 +1,5 @@
 import contextlib
+import re
 import tempfile
 from pathlib import Path
 
@@ -96,9 +97,9 @@ def test_a_missing_dbc_file_is_named_with_its_place(file: Path) -> None:
         ('name = "demo"', "", "name: is missing"),
         (GOOD, 'name = "demo"\nbus = []', "bus: there should be at least one [[bus]]"),
         (GOOD, "name = ", "no valid TOML: "),
-        (GOOD, "a = " + "[" * 100_000, "no vehicle file: nested too deeply"),
-        (GOOD, "a = " + "9" * 100_000, "no valid TOML: "),
-        (GOOD, "#" * (2 << 20), "over 1048576 bytes"),
+        (GOOD, "a = " + "[" * 4000, "no vehicle file: nested too deeply"),
+        (GOOD, "a = " + "9" * 100_000, "line 1: over 4096 bytes"),
+        (GOOD, "#" * (2 << 20), "over 262144 bytes"),
     ],
 )
 def test_a_refusal_names_place_value_and_expectation(
@@ -143,3 +144,23 @@ def test_bytes_that_are_no_vehicle_file_are_refused(content: bytes) -> None:
         file.flush()
         with pytest.raises(VehicleError):
             Vehicle.load(file.name)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("a" + ".a" * 100_000 + " = 1", "line 1: over 4096 bytes; break it into several lines"),
+        ("name" + ".a" * 2000 + " = 1", "(no vehicle file: nested too deeply|name: Input should )"),
+        ("\n" * 300_000, "over 262144 bytes; is this a vehicle file "),
+    ],
+    ids=range(3),
+)
+def test_a_file_that_would_take_the_parser_long_is_refused(
+    tmp_path: Path, content: str, reason: str
+) -> None:
+    file = tmp_path / "vehicle.toml"
+    file.write_text(content)
+    with pytest.raises(VehicleError) as caught:
+        Vehicle.load(file)
+    assert re.match(f"{file}: {reason}", str(caught.value))
+    assert len(str(caught.value)) < 400

@@ -33,8 +33,11 @@ from pydantic import (
 
 from bordnetz.errors import BordnetzError
 
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 256 << 10
+_LONGEST_LINE = 4096
+"""Bytes.  A dotted key takes the parser time in the square of its parts, and must be one line."""
 _MOST_BUSES = 256
+_MOST_DATABASES = 64
 _MOST_PROBLEMS = 10
 
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
@@ -100,7 +103,9 @@ class Bus(_Model):
     bitrate: Bitrate | None = None
     data_bitrate: Bitrate | None = None
     fd: StrictBool = False
-    dbc: tuple[Annotated[StrictStr, Field(min_length=1, max_length=4096)], ...] = ()
+    dbc: tuple[Annotated[StrictStr, Field(min_length=1, max_length=4096)], ...] = Field(
+        default=(), max_length=_MOST_DATABASES
+    )
     options: dict[Name, Annotated[bool | int | float | str, BeforeValidator(_scalar)]] = {}
 
     @model_validator(mode="after")
@@ -178,7 +183,11 @@ class Vehicle(_Model):
         try:
             vehicle = cls.model_validate(content)
         except ValidationError as error:
-            raise _error(path, [_problem(detail) for detail in error.errors()]) from None
+            try:
+                problems = [_problem(detail) for detail in error.errors()]
+            except RecursionError:
+                problems = ["no vehicle file: nested too deeply"]
+            raise _error(path, problems) from None
         return vehicle.within(path.parent)
 
     def within(self, folder: Path) -> Vehicle:
@@ -204,6 +213,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise VehicleError(f"{path}: the vehicle file cannot be read: {error.strerror}") from error
     if len(content) > _MOST_BYTES:
         raise VehicleError(f"{path}: over {_MOST_BYTES} bytes; is this a vehicle file (TOML)?")
+    for number, line in enumerate(content.splitlines(), 1):
+        if len(line) > _LONGEST_LINE:
+            raise VehicleError(
+                f"{path}: line {number}: over {_LONGEST_LINE} bytes; break it into several lines"
+            )
     try:
         return tomllib.loads(content.decode())
     except ValueError as error:  # no UTF-8, no TOML, or a number of absurd length
