@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bordnetz.laptop.drive.errors import ProcessError
 
-PATIENCE = 10.0
-"""Seconds between SIGTERM and SIGKILL; a module promises to be gone after 7."""
+PATIENCE = 30.0
+"""Seconds between SIGTERM and SIGKILL: a module promises to be gone after 7, a machine may be slow."""
 
 _TAIL = 12
 """Lines of a log that an error shows."""
