@@ -14,7 +14,7 @@ from pathlib import Path
 from bordnetz.laptop.drive.errors import ProcessError
 
 PATIENCE = 30.0
-"""Seconds between SIGTERM and SIGKILL: a module promises to be gone after 7, a machine may be slow."""
+"""Seconds between SIGTERM and SIGKILL; a module is gone after 7, unless the machine is slow."""
 
 _TAIL = 12
 """Lines of a log that an error shows."""
