@@ -2,6 +2,8 @@
 
 import gzip
 import random
+import re
+import tracemalloc
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -228,7 +230,8 @@ async def test_a_last_line_that_was_cut_is_not_taken_for_a_shorter_frame(tmp_pat
     block = await load(path, vehicle_on("can0"))
     assert block.classic.id.tolist() == [1]
     assert block.broken.tolist() == [1]
-    assert block.problems == (f"{path}: line 2: the file ends in the middle of it",)
+    reason = "the file ends without a newline, so it may be cut off; add one if it is whole"
+    assert block.problems == (f"{path}: line 2: {reason}",)
 
 
 async def test_of_a_cut_gzip_file_every_whole_line_is_used(tmp_path: Path) -> None:
@@ -272,10 +275,203 @@ async def test_of_a_cut_file_what_was_readable_is_used_and_the_position_told(
     assert 0 < count < 9000
     agree(block.classic, content[:count], exact_time=False)
     assert block.illegible == 1
-    assert block.problems[0].startswith(
-        f"{path}: broken after {'frame' if 'blf' in suffix else 'line'} "
-    )
+    place = {".blf": "broken after frame ", ".blf.gz": "broken after frame "}
+    place[".asc.gz"] = "broken after line "
+    assert block.problems[0].startswith(f"{path}: {place.get(suffix, 'line ')}")
     assert len(block.problems) == 1
+
+
+def spoil(path: Path, number: int, line: str) -> None:
+    """Put ``line`` in the place of the frame of this number, which has the id 0x100 + number."""
+    lines = path.read_text().splitlines()
+    frame = re.compile(rf"[^;]*\b(?:0x)?0*{0x100 + number:x}\b", re.IGNORECASE)
+    (at,) = [n for n, text in enumerate(lines) if frame.match(text)]
+    lines[at] = line
+    path.write_text("\n".join(lines) + "\n")
+
+
+def numbered(suffix: str, count: int = 20) -> list[can.Message]:
+    channel = None if suffix.startswith(".csv") else 0
+    return [
+        can.Message(
+            timestamp=START + n,
+            arbitration_id=0x100 + n,
+            is_extended_id=False,
+            data=b"\xaa\xbb",
+            channel=channel,
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "line", "reason"),
+    [
+        (".asc", " 1.0 1 zzz Rx d 2 AA BB", "no frame (ValueError)"),
+        (".asc", " 1.0 1 109 Rx d", "no frame (ValueError)"),
+        (".asc", " 1.0 1 109 Rx d 2 AA GG", "no frame (ValueError)"),
+        (".asc", " 1.0 1 109 Rx d 2 AA", "an id, a length or a time that no frame has"),
+        (".asc", f" 1.0 1 {'1' * 40} Rx d 2 AA BB", "an id, a length or a time that no frame has"),
+        (".asc", " 1.0 CANFD 1 Rx 109", "no frame (ValueError)"),
+        (".asc", " xx 1 109 Rx d 2 AA BB", "no frame"),
+        (".asc", " 1.0 1 " + "1" * 70_000, "over 65536 bytes"),
+        (".trc", "10 1.0 DT 1 zzz Rx - 2 AA BB", "no frame (ValueError)"),
+        (".trc", "10 1.0 DT 1 0109 Rx", "no frame"),
+        (".trc", "10 xx", "no frame"),
+        (".trc", "10 1.0 DT 1 0109 Rx - 2 AA", "an id, a length or a time that no frame has"),
+        (".trc", "10 1.0 DT 1 0109 Rx - 2 AA GG", "no frame (ValueError)"),
+        (".trc", "9" * 70_000, "over 65536 bytes"),
+        (".csv", "1.0,0x109,0,0,0,2", "no frame (ValueError)"),
+        (".csv", "1.0,zzz,0,0,0,2,qrs=", "no frame (ValueError)"),
+        (".csv", "1.0,0x109,0,0,0,2,q", "no frame (Error)"),
+        (".csv", "1.0,0x109,0,0,0,1,qrs=", "an id, a length or a time that no frame has"),
+        (".csv", "nan,0x109,0,0,0,2,qrs=", "an id, a length or a time that no frame has"),
+        (".csv", f"1.0,{'9' * 40},0,0,0,2,qrs=", "an id, a length or a time that no frame has"),
+        (".csv", f"1.0,0x109,0,0,0,{'9' * 40},qrs=", "an id, a length or a time that no frame has"),
+        (".csv", "9" * 70_000, "over 65536 bytes"),
+    ],
+    ids=range(22),
+)
+async def test_after_a_broken_line_of_any_text_form_reading_goes_on(
+    tmp_path: Path, suffix: str, line: str, reason: str
+) -> None:
+    path = write(tmp_path / f"spoilt{suffix}", numbered(suffix))
+    spoil(path, 9, line)
+    block = await load(path, vehicle_on(1 if suffix == ".trc" else 0))
+    number = path.read_text().splitlines().index(line) + 1
+    assert block.classic.id.tolist() == [0x100 + n for n in range(20) if n != 9]
+    assert block.problems == (f"{path}: line {number}: {reason}",)
+    assert block.broken.sum() + block.illegible == 1
+    times = block.classic.time.tolist()
+    assert [time - times[0] for time in times] == [n * 10**9 for n in range(20) if n != 9]
+
+
+@pytest.mark.parametrize("suffix", [".asc", ".trc", ".csv"])
+async def test_every_second_line_may_be_broken(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"spoilt{suffix}", numbered(suffix, 60))
+    line = {".asc": "1.0 1 z Rx d 2 AA BB", ".trc": "1 1.0 DT 1 z Rx - 2 AA BB", ".csv": "z"}
+    for number in range(0, 60, 2):
+        spoil(path, number, line[suffix])
+    block = await load(path, vehicle_on(1 if suffix == ".trc" else 0))
+    assert block.classic.id.tolist() == [0x100 + n for n in range(1, 60, 2)]
+    assert block.illegible == 30
+    assert len(block.problems) == 21
+
+
+@pytest.mark.parametrize(
+    ("suffix", "lines"),
+    [
+        (
+            ".asc",
+            [
+                "// comment with Rx in it",
+                " 1.0 1  Statistic: D 1 R 0 XD 0 XR 0 E 0 O 0 B 3.04%",
+                " 1.0 CAN 1 Status:chip status error active",
+                " 1.0 J1939TP FEE3p 6 0 0 - Rx d 23 A0 0F",
+                " 1.0 L1 33 Rx 2 AA BB",
+                "End TriggerBlock",
+                "",
+            ],
+        ),
+        (
+            ".trc",
+            [
+                "; comment DT Rx",
+                "  7 1.0 ST 1 - Rx - 4 00 00 00 08",
+                "  8 1.0 ER 1 - Rx - 5 04 00 02 00 00",
+                "  9 1.0 EC 1 - Rx - 2 00 00",
+                "",
+            ],
+        ),
+        (".csv", ["", "  "]),
+    ],
+)
+async def test_lines_of_a_text_form_that_are_no_frames_are_not_broken(
+    tmp_path: Path, suffix: str, lines: list[str]
+) -> None:
+    path = write(tmp_path / f"events{suffix}", numbered(suffix))
+    spoil(path, 9, "\n".join(lines))
+    block = await load(path, vehicle_on(1 if suffix == ".trc" else 0))
+    assert block.received.sum() == 19
+    assert block.problems == ()
+    assert block.illegible == 0
+
+
+async def test_an_asc_file_without_the_end_of_its_header_loses_no_frame(tmp_path: Path) -> None:
+    path = tmp_path / "short.asc"
+    path.write_text(
+        "\ndate Sun Nov 22 17:00:00.000 2020\nbase dec  timestamps absolute\n"
+        " 1.0 1 100 Rx d 1 17\n 2.0 1 zzz Rx d 1 17\n 3.0 1 101 Rx d 1 18\n"
+    )
+    block = await load(path, vehicle_on(0))
+    assert block.classic.id.tolist() == [100, 101]
+    assert block.classic.data[:, 0].tolist() == [17, 18]
+    assert block.problems == (f"{path}: line 5: no frame (ValueError)",)
+
+
+async def test_a_broken_header_costs_only_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "header.asc"
+    path.write_text(
+        "date no day at all\nbase dec  timestamps absolute\ninternal events logged\n"
+        " 1.0 1 100 Rx d 1 17\n"
+    )
+    block = await load(path, vehicle_on(0))
+    assert block.classic.id.tolist() == [100]
+    assert block.problems == (f"{path}: line 1: no frame (ValueError)",)
+
+
+async def test_a_trc_file_without_columns_is_told_and_ends(tmp_path: Path) -> None:
+    path = tmp_path / "header.trc"
+    path.write_text(";$FILEVERSION=2.1\n;$STARTTIME=44000.0\n" + "1 1.0 DT 1 0109 Rx - 0\n" * 3)
+    block = await load(path, vehicle_on(1))
+    assert len(block.classic) == 0
+    assert block.illegible == 4
+    assert block.problems[0] == f"{path}: line 3: no frame (ValueError)"
+
+
+async def test_can_fd_frames_of_a_trc_file_have_their_lengths(tmp_path: Path) -> None:
+    path = tmp_path / "fd.trc"
+    path.write_text(
+        ";$FILEVERSION=2.1\n;$STARTTIME=44000.0\n;$COLUMNS=N,O,T,B,I,d,R,l,D\n"
+        + "".join(
+            f"1 1.0 FB 1 0109 Rx - {length} {' '.join(['AA'] * length)}\n"
+            for length in (1, 8, 12, 64)
+        )
+    )
+    block = await load(path, vehicle_on(1))
+    assert block.fd.length.tolist() == [1, 8, 12, 64]
+    assert block.problems == ()
+
+
+@pytest.mark.parametrize("suffix", [".asc.gz", ".csv.gz", ".trc.gz"])
+async def test_a_text_line_without_end_is_bounded_and_what_follows_is_read(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = write(tmp_path / f"long{suffix}", numbered(suffix))
+    *head, tail = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    with gzip.open(path, "wb") as file:
+        file.writelines(head)
+        for _ in range(64):
+            file.write(b"0" * (1 << 20))
+        file.write(b"\n" + tail)
+    tracemalloc.start()
+    block = await load(path, vehicle_on(1 if suffix == ".trc.gz" else 0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+    assert len(block.classic) >= 19
+    assert block.illegible == 1
+    assert block.problems[0].endswith(": over 65536 bytes")
+
+
+async def test_the_content_of_broken_lines_is_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "private.trc", numbered(".trc"))
+    spoil(path, 9, "10 WVWZZZ")
+    block = await load(path, vehicle_on(1))
+    assert "WVWZZZ" not in caplog.text + str(block.problems)
+    assert block.illegible == 1
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bordnetz.can.frames import BRS, CLASSIC_BYTES, ERROR, ESI, FD_BYTES, FDF, Block, Frames
+from bordnetz.can.sources.lines import UNFINISHED
 from bordnetz.can.sources.messages import UNBOUND
 from bordnetz.series import EXTENDED
 
@@ -38,6 +39,27 @@ _REMOTE = re.compile(
 _CHANNEL = re.compile(rb"\([^ ]{1,64}\) (\S{1,64}) ")
 _OVERLONG = b"?"
 """Stands for the beginning of a line that is too long for any frame."""
+
+
+def portions(file: BufferedReader | GzipFile) -> Iterator[tuple[bytes, bool]]:
+    """A file in portions of some lines, without the last one's newline, and whether it had one.
+
+    Of a line that is too long for any frame stands a part that is none.
+
+    Raises:
+        OSError, EOFError, zlib.error: The file cannot be read further, or a compressed one ends
+            where it must not; every complete line before has been handed out.
+    """
+    rest = b""
+    # Of a cut gzip file `read` loses what it had gathered for a full chunk, `read1` does not.
+    while chunk := file.read1(_CHUNK):
+        lines, newline, rest = (rest + chunk).rpartition(b"\n")
+        if newline:
+            yield lines, True
+        if len(rest) > _CHUNK:
+            rest = _OVERLONG
+    if rest:
+        yield rest, False
 
 
 class Candump:
@@ -74,18 +96,12 @@ class Candump:
             OSError, EOFError, zlib.error: The file cannot be read further, or a compressed one
                 ends where it must not; every complete line before has been handed out.
         """
-        rest = b""
-        # Of a cut gzip file `read` loses what it had gathered for a full chunk, `read1` does not.
-        while chunk := self._file.read1(_CHUNK):
-            lines, newline, rest = (rest + chunk).rpartition(b"\n")
-            if newline:
+        for lines, whole in portions(self._file):
+            if whole:
                 yield self._block(lines)
-            if len(rest) > _CHUNK:
-                rest = _OVERLONG
-        if rest:
-            # Half a frame can look like a whole one with less data: do not take it for one.
-            self.line += 1
-            yield self._broken([(self.line, self._bus(rest), "the file ends in the middle of it")])
+            else:
+                self.line += 1
+                yield self._broken([(self.line, self._bus(lines), UNFINISHED)])
 
     def _block(self, lines: bytes) -> Block:
         numbers: Sequence[int] = range(self.line + 1, self.line + 2 + lines.count(b"\n"))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-import can
-
 from bordnetz.can.errors import RecordingError
+from bordnetz.can.sources.candump import portions
+from bordnetz.can.sources.recording import Reader
 
-_CANDUMP = re.compile(rb"^\([\d.]{1,32}\) (\S{1,64}) ", re.MULTILINE)
-_CHUNK = 1 << 20
+_CANDUMP = re.compile(rb"(?m)^\([\d.]{1,32}\) (\S{1,64}) ")
 _MOST = 64
 
 
@@ -26,30 +26,38 @@ def channels_of(path: Path) -> list[str]:
             channels than any vehicle has.
     """
     found: set[str] = set()
+    is_candump = path.name.lower().endswith((".log", ".log.gz"))
     try:
-        if path.name.lower().endswith((".log", ".log.gz")):
-            opener = gzip.open if path.suffix.lower() == ".gz" else open
-            with opener(path, "rb") as file:
-                rest = b""
-                # A line may be cut in two by a chunk's end: the rest goes before the next one.
-                while chunk := file.read1(_CHUNK):
-                    lines, _, rest = (rest + chunk).rpartition(b"\n")
-                    found |= {name.decode(errors="replace") for name in _CANDUMP.findall(lines)}
-                    if len(found) > _MOST or len(rest) > _CHUNK:
-                        raise RecordingError(f"{path}: this is no recording in candump's form")
-        else:
-            with can.LogReader(path) as reader:
-                for message in reader:
-                    found.add(str(message.channel))
+        for name in _of_candump(path) if is_candump else _of_others(path):
+            found.add(name)
+            if len(found) > _MOST:
+                raise RecordingError(f"{path}: over {_MOST} channels; is this a CAN recording?")
     except RecordingError:
         raise
-    except EOFError:
-        pass  # What can be read is used; the source tells where it ends.
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
+        # What can be read before is used; the source tells where it breaks.
+        if isinstance(error, OSError) and not found:
+            raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
         if not found:
             raise RecordingError(
                 f"{path}: no recording that can be read ({type(error).__name__})"
             ) from error
     return sorted(found)
+
+
+def _of_candump(path: Path) -> Iterator[str]:
+    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        for lines, whole in portions(file):
+            for name in set(_CANDUMP.findall(lines)) if whole else ():
+                # A vehicle file, which is UTF-8, cannot name others.
+                if (text := name.decode(errors="replace")).encode() == name:
+                    yield text
+
+
+def _of_others(path: Path) -> Iterator[str]:
+    reader = Reader(path)
+    try:
+        for message in reader:
+            yield str(message.channel)
+    finally:
+        reader.close()

@@ -34,8 +34,10 @@ class LogSource(Source):
     """A recorded file, its channels bound to the buses that name them as ``channel``.
 
     Frames keep the time at which they were recorded.  What is broken in the file is counted and
-    its position told, what can be read is used: a recording in candump's form goes on after a
-    broken line, others end at the first thing that python-can cannot read.
+    its position told, what can be read is used: forms of text go on after a broken line, others
+    end at the first thing that python-can cannot read.  python-can passes over lines of .asc and
+    .trc files that it does not know, as both hold much beside frames; those that have a frame's
+    direction in its place are counted as broken, others cannot be told from events.
     """
 
     def __init__(

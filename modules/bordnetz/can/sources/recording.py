@@ -2,22 +2,99 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TextIO, cast
+from typing import TextIO, cast
 
 import can
 import numpy as np
 from can.io.generic import TextIOMessageReader
 
 from bordnetz.can.frames import Block
+from bordnetz.can.sources.lines import Lines
 from bordnetz.can.sources.messages import UNBOUND, to_block
 
 _MOST_A_BLOCK = 3000
 
+# What these say of lines has the lines in it; here broken ones are told by their number.
+logging.getLogger("can.io").setLevel(logging.CRITICAL)
+
+
+class Reader:
+    """One of python-can's readers, which goes on after a line that it cannot read.
+
+    Forms that are no text are read up to the first thing that is broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file at ``path``, whose suffix tells the form.
+
+        Raises:
+            Exception: What python-can's readers raise; they have no common error.
+        """
+        self._path = path
+        self._reader = can.LogReader(path)
+        self._lines: Lines | None = None
+        self._frames = 0
+        if isinstance(self._reader, TextIOMessageReader):
+            self._lines = Lines(self._reader)
+            self._reader.file = cast(TextIO, self._lines)
+        if isinstance(self._reader, can.ASCReader):
+            self._reader.relative_timestamp = False
+
+    @property
+    def number(self) -> int:
+        """That of the line, or of the frame where there are no lines, that was read last."""
+        return self._frames if self._lines is None else self._lines.line
+
+    def place(self, number: int) -> str:
+        """A number for people."""
+        return f"{'frame' if self._lines is None else 'line'} {number}"
+
+    def __iter__(self) -> Iterator[can.Message]:
+        """All messages; `number` is that of the last one.
+
+        Raises:
+            Exception: What python-can's readers raise where they cannot go on.
+        """
+        lines = self._lines
+        if lines is None:
+            for message in self._reader:
+                self._frames += 1
+                yield message
+            self._check_end()
+            return
+        while not lines.ended:
+            before = lines.line
+            try:
+                for message in self._reader:
+                    lines.brought = True
+                    yield message
+            except Exception as error:
+                if lines.failed or lines.ended or lines.line == before:
+                    raise
+                lines.reject(f"no frame ({type(error).__name__})")
+                lines.resume()
+
+    def take_broken(self) -> tuple[int, tuple[str, ...]]:
+        """How many lines were broken since it was last asked; the first ones and why."""
+        return self._lines.take_broken() if self._lines is not None else (0, ())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.stop()
+
+    def _check_end(self) -> None:
+        """A BLF file tells its size; python-can takes a shorter one for a whole one."""
+        if isinstance(self._reader, can.BLFReader) and self._path.suffix.lower() != ".gz":
+            size = self._path.stat().st_size
+            if size < self._reader.file_size:
+                raise EOFError(f"{size} of {self._reader.file_size} bytes are there")
+
 
 class Recording:
-    """Reads a recording by python-can, up to its end or to the first thing that is broken."""
+    """Reads a recording by python-can into blocks."""
 
     def __init__(self, path: Path, channels: Mapping[str, int], buses: int) -> None:
         """Open the file at ``path``.
@@ -35,22 +112,12 @@ class Recording:
         if buses == 1:
             self._channels["None"] = 0
         self._buses = buses
-        self._path = path
-        self._reader = can.LogReader(path)
-        self._lines: _Lines | None = None
-        self._frames = 0
-        if isinstance(self._reader, TextIOMessageReader):
-            self._lines = _Lines(self._reader.file)
-            self._reader.file = cast(TextIO, self._lines)
-        if isinstance(self._reader, can.ASCReader):
-            self._reader.relative_timestamp = False
+        self._reader = Reader(path)
 
     @property
     def position(self) -> str:
         """How far the recording was read, for messages."""
-        if self._lines is not None:
-            return f"line {self._lines.line}"
-        return f"frame {self._frames}"
+        return self._reader.place(self._reader.number)
 
     def __iter__(self) -> Iterator[Block]:
         """Blocks in the order of the file.
@@ -59,55 +126,30 @@ class Recording:
             Exception: What python-can's readers raise; everything before has been handed out.
         """
         messages: list[can.Message] = []
+        numbers: list[int] = []
         try:
             for message in self._reader:
                 messages.append(message)
-                self._frames += 1
+                numbers.append(self._reader.number)
                 if len(messages) == _MOST_A_BLOCK:
-                    yield self._block(messages)
-                    messages = []
-        except GeneratorExit:
-            raise
+                    yield self._block(messages, numbers)
+                    messages, numbers = [], []
         except Exception:
-            yield self._block(messages)
+            yield self._block(messages, numbers)
             raise
-        yield self._block(messages)
-        self._check_end()
+        yield self._block(messages, numbers)
 
     def close(self) -> None:
         """Close the file."""
-        self._reader.stop()
+        self._reader.close()
 
-    def _block(self, messages: list[can.Message]) -> Block:
+    def _block(self, messages: list[can.Message], numbers: list[int]) -> Block:
         bus = [self._channels.get(str(message.channel), UNBOUND) for message in messages]
-        return to_block(messages, np.array(bus, np.int64), self._buses)
-
-    def _check_end(self) -> None:
-        """A BLF file tells its size; python-can takes a shorter one for a whole one."""
-        if isinstance(self._reader, can.BLFReader) and self._path.suffix.lower() != ".gz":
-            size = self._path.stat().st_size
-            if size < self._reader.file_size:
-                raise EOFError(f"{size} of {self._reader.file_size} bytes are there")
-
-
-class _Lines:
-    """A text file that counts its lines and takes no half one for a whole."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-        self.line = 0
-        if hasattr(file, "reconfigure"):
-            file.reconfigure(encoding="utf-8", errors="replace")
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        text = next(self._file)
-        self.line += 1
-        if not text.endswith("\n"):
-            raise EOFError("the file ends in the middle of it")
-        return text
-
-    def close(self) -> None:
-        self._file.close()
+        block = to_block(
+            messages,
+            np.array(bus, np.int64),
+            self._buses,
+            lambda row: self._reader.place(numbers[row]),
+        )
+        broken, problems = self._reader.take_broken()
+        return Block.concat([block, Block.of(self._buses, illegible=broken, problems=problems)])
