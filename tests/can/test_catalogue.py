@@ -243,7 +243,7 @@ def test_signals_that_belong_to_no_message_are_reported() -> None:
             "S",
             "line 4: its mark 'x' is none of M, m0, m0M; it is left out",
         ),
-        ("BO_ 2048 S: 8 X", "", "line 4: its id 2048 has more than 11 bits; it is left out"),
+        ("BO_ 2048 S: 8 X", "", "line 4: its id 2048 has more than 11 bits; one of 29 bits is "),
         ("BO_ 1e3 S: 8 X", "", "line 4: its id '1e3' is no integer of up to 20 digits; it is left"),
         ('VAL_ 1 S 0 "off" ;', "S", "is not there, but VAL_ is said of it"),
         ('VAL_ 7 S 0 "off" ;', "S", "is not there, but VAL_ is said of it"),

@@ -284,7 +284,8 @@ class Statements:
         frame_id = _integer(number.value, "id")
         bits = 29 if frame_id & EXTENDED else 11
         if not 0 <= frame_id & ~EXTENDED < 1 << bits:
-            raise _Unusable(f"its id {frame_id} has more than {bits} bits")
+            hint = "" if bits == 29 else f"; one of 29 bits is written with {EXTENDED} added"
+            raise _Unusable(f"its id {frame_id} has more than {bits} bits{hint}")
         selections = self._selections(number.value, lines)
         signals = []
         for line in lines:
