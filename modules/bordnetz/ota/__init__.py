@@ -1,0 +1,1 @@
+"""The update module: verified metadata in, installed and reported versions out."""

@@ -1,0 +1,1 @@
+"""The release tool: makes and signs what the car verifies."""

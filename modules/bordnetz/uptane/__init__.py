@@ -1,0 +1,12 @@
+"""What the car and the release tool agree on: signed metadata, keys, manifests, by Uptane 2.1.
+
+Pure: nothing here touches a disk, a network or a clock.
+
+errors      what is refused, by kind of attack or defect
+custom      what bordnetz adds to the metadata, and the names of files
+keys        signing keys: files and PKCS#11
+repository  one repository's metadata, by the workflow of the TUF specification
+trust       both repositories together: the full verification of the Uptane Standard
+time        the signed time
+manifest    what the car says is installed
+"""
