@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from bordnetz.edge.twin import ROOM, WHOLE, Refusal, Twin, json_size, merged
+from bordnetz.edge.twin import ROOM, SECRET, WHOLE, Refusal, Twin, json_size, merged
 
 
 class Rule(BaseModel):
@@ -342,3 +342,31 @@ def test_a_patch_that_sets_everything_gives_the_new_document(old, new):
 )
 def test_twin_patches_merge_like_rfc_7386(old, patch, new):
     assert merged(old, patch) == new
+
+
+class Referring(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reference: Annotated[dict[str, str | list[str]], SECRET] = {}
+    plain: str = ""
+
+
+def test_an_answer_leaves_out_what_a_secret_property_carries_behind_the_question_mark():
+    twin = Twin(Referring)
+    url = "https://store.example/director?sig=topsecret"
+    twin.replace({"reference": {"a": url, "b": [url]}, "plain": "who?", "$version": 1})
+    twin.judge()
+    assert twin.config.reference == {"a": url, "b": [url]}
+    told = twin.acknowledgements["reference"]["value"]
+    assert told == {
+        "a": "https://store.example/director",
+        "b": ["https://store.example/director"],
+    }
+    assert twin.acknowledgements["plain"]["value"] == "who?"
+
+
+def test_a_secret_property_that_is_refused_keeps_its_secret():
+    twin = Twin(Referring)
+    twin.replace({"reference": {"a": 5, "b": "https://x/?sig=topsecret"}, "$version": 1})
+    twin.judge()
+    assert twin.acknowledgements["reference"]["ac"] == 400
+    assert "topsecret" not in str(twin.acknowledgements)

@@ -208,3 +208,28 @@ async def test_a_long_state_path_gets_short_sockets(start_hub, manifest):
     assert len(hub.control.place.workload) <= 100
     async with await SdkModule.start(hub, "telemetry") as module:
         await module.twin()
+
+
+async def test_send_puts_json_onto_an_input_now_or_when_the_module_comes(hub):
+    assert (await _hub("send", "telemetry", "driver", '{"answer": "now"}'))[0] == 0
+    async with await SdkModule.start(hub, "telemetry") as module:
+        await module.listen()
+        assert (await _hub("send", "telemetry", "driver", '{"answer": "tonight"}'))[0] == 0
+        heard = [await asyncio.wait_for(module.inputs.get(), PATIENCE) for _ in range(2)]
+    assert [json.loads(one.data)["answer"] for one in heard] == ["now", "tonight"]
+    assert {one.input_name for one in heard} == {"driver"}
+    assert {one.content_type for one in heard} == {"application/json"}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "body", "said"),
+    [
+        ("telemetry", "driver", "{", "not JSON"),
+        ("nobody", "driver", "{}", "nobody"),
+        ("telemetry", "dri ver", "{}", "input"),
+    ],
+)
+async def test_send_refuses_what_no_module_could_get(hub, module, name, body, said):
+    code, _, err = await _hub("send", module, name, body)
+    assert code == 1
+    assert said in err

@@ -10,6 +10,8 @@ Rules:
    effect, ``ac`` 200 or 400, ``av`` the version of the desired properties that is answered, and
    ``ad`` which names field and reason of what was refused.
 4. What the model does not know is refused with the names that it knows.
+5. A property marked `SECRET` is answered without what its URLs carry behind the "?": a shared
+   access signature stays between the hub and us.
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ OK, REFUSED = 200, 400
 WHOLE = "whole"
 """In the annotation of a list whose entries do not stand alone, such as rules of which the first
 that matches decides: without one of them, what it was to decide falls to another."""
+
+SECRET = "secret"
+"""In the annotation of a property with URLs that carry access rights in their query."""
 
 _UNKNOWN_SHOWN = 10
 _REASONS_SHOWN = 3
@@ -104,6 +109,11 @@ class Twin(Generic[M]):
             field.alias or name
             for name, field in model.model_fields.items()
             if WHOLE in field.metadata
+        }
+        self._secret = {
+            field.alias or name
+            for name, field in model.model_fields.items()
+            if SECRET in field.metadata
         }
         self._accepted: dict[str, Any] = {}
         self._changed = asyncio.Event()
@@ -195,8 +205,9 @@ class Twin(Generic[M]):
             said = "; ".join(reasons.get(name, ())[:_REASONS_SHOWN])
             if len(reasons.get(name, ())) > _REASONS_SHOWN:
                 said += f"; and {len(reasons[name]) - _REASONS_SHOWN} more"
+            value = accepted.get(name)
             acknowledgements[name] = {
-                "value": accepted.get(name),
+                "value": without_queries(value) if name in self._secret else value,
                 "ac": REFUSED if said else OK,
                 "av": version,
                 "ad": said[:_REASON] or "accepted",
@@ -283,6 +294,17 @@ def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, A
         else:
             result[name] = value
     return result
+
+
+def without_queries(value: Any) -> Any:
+    """The value with every text in it cut off at its first "?"."""
+    if isinstance(value, str):
+        return value.partition("?")[0]
+    if isinstance(value, Mapping):
+        return {name: without_queries(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [without_queries(part) for part in value]
+    return value
 
 
 def _smallest(path: Path) -> Path:

@@ -33,9 +33,12 @@ from bordnetz.laptop.hub.session import MAX_PENDING, MAX_SUBSCRIPTIONS, Link, Se
 from bordnetz.laptop.hub.store import UPSTREAM, Endpoint, Store, Stored
 from bordnetz.laptop.hub.twin import TwinError, Twins
 from bordnetz.laptop.hub.upstream import UpstreamWriter
-from bordnetz.laptop.routes import Route, select
+from bordnetz.laptop.routes import DEFAULT_PRIORITY, Route, select
 
 log = logging.getLogger(__name__)
+
+PORTAL = "portal"
+"""Who a message comes from that was put onto an input by hand."""
 
 
 class Broker:
@@ -219,6 +222,26 @@ class Broker:
             body = json.dumps({**patch, "$version": version}).encode()
             session.publish(topics.desired_patch_topic(version), body)
         return version
+
+    def send(self, module: str, name: str, body: bytes) -> None:
+        """Puts a message of JSON onto a module's input, as a route from another module would.
+
+        Raises:
+            IdentityError: No such module.
+        """
+        to = self._identities[module].address
+        system = {
+            "contentType": "application/json",
+            "contentEncoding": "utf-8",
+            "connectionDeviceId": to.device,
+            "connectionModuleId": PORTAL,
+        }
+        now, endpoint = self._clock(), Endpoint(module, name)
+        expires = math.inf if self._time_to_live is None else now + self._time_to_live
+        event = topics.Event("", {}, system)
+        self._store.put(PORTAL, event, body, now, [(endpoint, DEFAULT_PRIORITY, expires)])
+        if session := self._sessions.get(module):
+            self._deliver(session, endpoint)
 
     async def call(self, module: str, name: str, payload: Any, patience: float) -> tuple[int, Any]:
         """Calls a direct method and waits for its answer.

@@ -106,6 +106,25 @@ def call(state: Path | None, module: str, method: str, payload: str) -> None:
 
 
 @hub.command()
+@click.argument("module")
+@click.argument("name", metavar="INPUT")
+@click.argument("body", metavar="JSON")
+@click.pass_obj
+def send(state: Path | None, module: str, name: str, body: str) -> None:
+    """Put a message onto a module's input, in the place of a module that is not here.
+
+    For example the driver's answer, which the head unit's page will give:
+
+        bordnetz hub send ota driver '{"campaign": "spring", "answer": "now"}'
+    """
+    try:
+        value = parse(body)
+    except JsonError as error:
+        raise BordnetzError(f"the message is not JSON: {error}") from error
+    Control(state).send(module, name, value)
+
+
+@hub.command()
 @click.option("--count", type=click.IntRange(1), help="End after so many messages.")
 @click.pass_obj
 def watch(state: Path | None, count: int | None) -> None:

@@ -12,9 +12,9 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bordnetz.errors import BordnetzError
 from bordnetz.laptop.hub import places
@@ -90,6 +90,16 @@ class Control:
         )
         return int(status), answer
 
+    def send(self, module: str, name: str, body: Any) -> None:
+        """Puts a message of JSON onto a module's input, in the place of a module that is not here.
+
+        Args:
+            module: Whose.
+            name: Of the input.
+            body: What goes out as JSON.
+        """
+        self._ask("send", module=module, input=name, body=body)
+
     def fault(
         self,
         knob: str,
@@ -156,6 +166,14 @@ class CallRequest(_Request):
     timeout: float = DEFAULT_TIMEOUT
 
 
+class SendRequest(_Request):
+    """A message to an input."""
+
+    module: str
+    input: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    body: Any = None
+
+
 class FaultRequest(_Request):
     """A fault to arm or to take back."""
 
@@ -171,6 +189,7 @@ REQUESTS: dict[str, type[_Request]] = {
     "twin": ModuleRequest,
     "set": SetRequest,
     "call": CallRequest,
+    "send": SendRequest,
     "fault": FaultRequest,
     "env": ModuleRequest,
 }

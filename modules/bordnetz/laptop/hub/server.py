@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from bordnetz.laptop.hub.control import (
     CallRequest,
     FaultRequest,
     ModuleRequest,
+    SendRequest,
     SetRequest,
     StatusRequest,
 )
@@ -239,6 +241,9 @@ class Hub:
                 request.module, request.method, request.payload, request.timeout
             )
 
+        def send(request: SendRequest) -> None:
+            self._broker.send(request.module, request.input, json.dumps(request.body).encode())
+
         def env(request: ModuleRequest) -> dict[str, str]:
             return self._env(request.module, place)
 
@@ -247,6 +252,7 @@ class Hub:
             "twin": twin,
             "set": set_desired,
             "call": call,
+            "send": send,
             "fault": self._fault,
             "env": env,
         }
