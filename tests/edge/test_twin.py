@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from bordnetz.edge.twin import ROOM, SECRET, WHOLE, Refusal, Twin, json_size, merged
+from bordnetz.edge.twin import ROOM, PRIVATE, WHOLE, Refusal, Twin, json_size, merged
 
 
 class Rule(BaseModel):
@@ -346,11 +346,11 @@ def test_twin_patches_merge_like_rfc_7386(old, patch, new):
 
 class Referring(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    reference: Annotated[dict[str, str | list[str]], SECRET] = {}
+    reference: Annotated[dict[str, str | list[str]], PRIVATE] = {}
     plain: str = ""
 
 
-def test_an_answer_leaves_out_what_a_secret_property_carries_behind_the_question_mark():
+def test_an_answer_leaves_out_what_a_private_property_carries_behind_the_question_mark():
     twin = Twin(Referring)
     url = "https://store.example/director?sig=topsecret"
     twin.replace({"reference": {"a": url, "b": [url]}, "plain": "who?", "$version": 1})
@@ -364,7 +364,7 @@ def test_an_answer_leaves_out_what_a_secret_property_carries_behind_the_question
     assert twin.acknowledgements["plain"]["value"] == "who?"
 
 
-def test_a_secret_property_that_is_refused_keeps_its_secret():
+def test_a_private_property_that_is_refused_keeps_its_secret():
     twin = Twin(Referring)
     twin.replace({"reference": {"a": 5, "b": "https://x/?sig=topsecret"}, "$version": 1})
     twin.judge()

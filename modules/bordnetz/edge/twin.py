@@ -10,7 +10,7 @@ Rules:
    effect, ``ac`` 200 or 400, ``av`` the version of the desired properties that is answered, and
    ``ad`` which names field and reason of what was refused.
 4. What the model does not know is refused with the names that it knows.
-5. A property marked `SECRET` is answered without what its URLs carry behind the "?": a shared
+5. A property marked `PRIVATE` is answered without what its URLs carry behind the "?": a shared
    access signature stays between the hub and us.
 """
 
@@ -42,7 +42,7 @@ WHOLE = "whole"
 """In the annotation of a list whose entries do not stand alone, such as rules of which the first
 that matches decides: without one of them, what it was to decide falls to another."""
 
-SECRET = "secret"
+PRIVATE = "private"
 """In the annotation of a property with URLs that carry access rights in their query."""
 
 _UNKNOWN_SHOWN = 10
@@ -110,10 +110,10 @@ class Twin(Generic[M]):
             for name, field in model.model_fields.items()
             if WHOLE in field.metadata
         }
-        self._secret = {
+        self._private = {
             field.alias or name
             for name, field in model.model_fields.items()
-            if SECRET in field.metadata
+            if PRIVATE in field.metadata
         }
         self._accepted: dict[str, Any] = {}
         self._changed = asyncio.Event()
@@ -207,7 +207,7 @@ class Twin(Generic[M]):
                 said += f"; and {len(reasons[name]) - _REASONS_SHOWN} more"
             value = accepted.get(name)
             acknowledgements[name] = {
-                "value": without_queries(value) if name in self._secret else value,
+                "value": without_queries(value) if name in self._private else value,
                 "ac": REFUSED if said else OK,
                 "av": version,
                 "ad": said[:_REASON] or "accepted",
