@@ -19,7 +19,12 @@ VERBS = {
         "bordnetz.laptop.manifest.command:manifest",
         "Expand and check a deployment template.",
     ),
+    "ota": ("bordnetz.ota.command:ota", "Run the update module, and look into updates."),
     "simulate": ("bordnetz.laptop.vehicle.command:simulate", "Drive a simulated electric car."),
+    "store": (
+        "bordnetz.laptop.store.command:store",
+        "A folder over HTTPS, for updates on a laptop.",
+    ),
     "telemetry": (
         "bordnetz.telemetry.command:telemetry",
         "Run the telemetry module: CAN frames in, batches out.",

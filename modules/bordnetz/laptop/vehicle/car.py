@@ -142,11 +142,12 @@ class Car:
     TICK = 0.01
     """Seconds between two states."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, trip: float | None = None) -> None:
         """Place a parked car.
 
         Args:
             seed: Equal seeds give equal drives.
+            trip: Seconds until the driver parks for good; None: never.
         """
         rng = np.random.default_rng(seed)
         ambient = float(rng.uniform(4.0, 27.0))
@@ -164,7 +165,7 @@ class Car:
         self.low_voltage = LowVoltage()
         self.thermal = Thermal(ambient)
         self.cabin = Cabin(passenger=bool(rng.random() < 0.4))
-        self.driver = Driver(self, rng)
+        self.driver = Driver(self, rng, trip)
 
     @property
     def grade(self) -> float:

@@ -38,14 +38,19 @@ _GRACE = 1.0
     default=0,
     help="Fill each bus up to so many frames/s with messages that no DBC file knows.",
 )
-def simulate(file: Path, seed: int, seconds: float | None, load: int) -> None:
+@click.option(
+    "--trip",
+    type=click.FloatRange(0, min_open=True),
+    help="Pull over after so many seconds, park, and stay parked.",
+)
+def simulate(file: Path, seed: int, seconds: float | None, load: int, trip: float | None) -> None:
     """Drive an electric car in real time: its frames go to the buses of the vehicle file.
 
     At the end one line of JSON tells what was sent.
     """
     vehicle = Vehicle.load(file)
     outlets = [Outlet(bus, _say) for bus in vehicle.buses]
-    traffic = Traffic(vehicle, seed, load)
+    traffic = Traffic(vehicle, seed, load, trip)
     stop = threading.Event()
 
     def finish(number: int, frame: FrameType | None) -> None:

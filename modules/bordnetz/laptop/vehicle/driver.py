@@ -6,6 +6,7 @@ which things happen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -29,15 +30,27 @@ _LAST_BRAKE = 0.09
 """Brake pedal for the last decimetres before a stop, enough for the steepest slope."""
 _CROSSING_TIME = 0.15
 """Seconds for the foot from one pedal to the other."""
+_PULL_OVER = 0.3
+"""Brake pedal for a stop that the road does not ask for."""
+_SLOW = 1.5
+"""Speed from which on the driver brakes gently to a stop, m/s."""
 _CHARGE_BELOW = 0.70
 _CHARGE_TIME = 180.0
 """Seconds after which the driver comes back to a charging car."""
 
 
 class Driver:
-    """Acts on the car, one `step` a tick."""
+    """Acts on the car, one `step` a tick.
 
-    def __init__(self, car: Car, rng: np.random.Generator) -> None:
+    Args:
+        car: Whose driver it is.
+        rng: Where moods come from.
+        trip: Seconds after the start at which the driver pulls over, parks and stays away; None
+            drives to the end of the road, again and again.
+    """
+
+    def __init__(self, car: Car, rng: np.random.Generator, trip: float | None = None) -> None:
+        self._trip = math.inf if trip is None else trip
         self._car = car
         self._rng = rng
         self._scenes = self._days()
@@ -62,10 +75,16 @@ class Driver:
             yield from self._enter()
             yield from self._drive()
             yield from self._park()
+            while self._over:
+                yield
             if self._car.battery.soc < _CHARGE_BELOW:
                 yield from self._charge()
             else:
                 yield from self._wait(self._rng.uniform(15, 40))
+
+    @property
+    def _over(self) -> bool:
+        return self._car.time >= self._trip
 
     def _wait(self, seconds: float) -> Iterator[None]:
         for _ in range(round(seconds / self._car.TICK)):
@@ -105,6 +124,9 @@ class Driver:
         road.lay(chain.distance, car.north, car.east, car.heading)
         while True:
             road.pass_to(chain.distance)
+            if self._over:
+                yield from self._pull_over()
+                return
             piece = road.pieces[0]
             stops = piece.dwell > 0 or piece.final
             if stops and chain.speed < 0.15 and piece.end - chain.distance < 1.5:
@@ -117,6 +139,13 @@ class Driver:
                 continue
             self._follow()
             yield
+
+    def _pull_over(self) -> Iterator[None]:
+        """Stop where the car is."""
+        while self._car.drivetrain.speed > _SLOW:
+            self._feet(0.0, _PULL_OVER)
+            yield
+        yield from self._press(0.25, 0.4)
 
     def _press(self, brake: float, seconds: float) -> Iterator[None]:
         """Brake gently until the car stands, then hold it for ``seconds`` with ``brake``."""

@@ -41,7 +41,9 @@ class Burst:
 class Traffic:
     """What a vehicle's buses carry, computed one second ahead."""
 
-    def __init__(self, vehicle: Vehicle, seed: int, background: int = 0) -> None:
+    def __init__(
+        self, vehicle: Vehicle, seed: int, background: int = 0, trip: float | None = None
+    ) -> None:
         """Let a parked car stand on the road.
 
         Args:
@@ -49,13 +51,14 @@ class Traffic:
             seed: Equal seeds give equal frames, but for the time of day in them.
             background: Fill each bus up to so many frames a second with messages that are in
                 none of the DBC files.
+            trip: Seconds until the driver pulls over and parks for good; None: never.
 
         Raises:
             NetworkError: The DBC files cannot be sent from, or have signals that the car lacks.
         """
         messages = load(vehicle)
         self._packer = Packer(messages)
-        self._car = Car(seed)
+        self._car = Car(seed, trip)
         self._signals = Signals(seed)
         self._background = _Background(messages, len(vehicle.buses), seed, background)
         self._runs: list[tuple[int, int, int, slice]] = []
