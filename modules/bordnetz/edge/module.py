@@ -32,6 +32,7 @@ from bordnetz.edge.outbox import Outbox
 from bordnetz.edge.report import Reporter
 from bordnetz.edge.sender import Sender
 from bordnetz.edge.twin import Refusal, Twin
+from bordnetz.edge.volatile import Volatile
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ class Edge(Generic[M]):
         self.metrics.gauge("hub_sessions", "Sessions so far", lambda: self._link.sessions)
         outbox = Outbox(self.state / "outbox.db", environment.outbox_bytes)
         self._sender = Sender(outbox, self._link, self.metrics)
+        self._volatile = Volatile(self._link, self.metrics)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -200,8 +202,16 @@ class Edge(Generic[M]):
         """
         return await self._sender.put(make, priority, content=content, needs=needs)
 
+    async def send(self, message: Message) -> bool:
+        """Send a message that is worth nothing later: at once or never (see `Volatile.send`).
+
+        Returns:
+            Whether the hub has acknowledged it.
+        """
+        return await self._volatile.send(message)
+
     async def drained(self) -> None:
-        """Wait until the hub has acknowledged everything."""
+        """Wait until the hub has acknowledged everything that was `put`."""
         await self._sender.drained()
 
     def report(self, name: str, value: Any) -> None:

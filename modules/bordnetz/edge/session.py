@@ -125,8 +125,11 @@ class Session:
             left = end - self._loop.time()
             if left <= 0:
                 return True
+            # Not `asyncio.wait_for`, which before Python 3.12 forgets that it is cancelled where
+            # the session ends at the same moment.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.ended.wait(), min(left, self._timing.proof))
+                async with asyncio.timeout(min(left, self._timing.proof)):
+                    await self.ended.wait()
                 break
             with suppress(LinkError):
                 await self.read_twin()
