@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import BinaryIO, ClassVar
 
 from bordnetz.errors import BordnetzError
 from bordnetz.uptane.custom import PayloadKind
@@ -80,7 +81,16 @@ class Activation(Enum):
 
 
 class Installer(ABC):
-    """One target on this vehicle: a place, a slot pair, an ECU."""
+    """One target on this vehicle: a place, a slot pair, an ECU.
+
+    Attributes:
+        kinds: The payloads that it takes.
+        irreversible: Whether `install` touches what is active, as on an ECU without a second bank;
+            then `install` and `rollback` are called under the campaign's conditions alone.
+    """
+
+    kinds: ClassVar[frozenset[PayloadKind]]
+    irreversible: ClassVar[bool] = False
 
     @abstractmethod
     def probe(self) -> Installed | None:
@@ -89,6 +99,19 @@ class Installer(ABC):
         Raises:
             InstallError: It cannot be told.
         """
+
+    def base(self) -> BinaryIO | None:
+        """The plain payload of what is active, to be read from any place, for deltas to start from.
+
+        Whoever reads it compares its digest with the one that the delta names.
+
+        Returns:
+            A file to be closed; None: what is active cannot be read back.
+
+        Raises:
+            InstallError: It cannot be read now.
+        """
+        return None
 
     @abstractmethod
     def room(self, job: Job) -> int:
@@ -146,6 +169,10 @@ class Installer(ABC):
     @abstractmethod
     def clean_up(self, job: Job) -> None:
         """Leave nothing of the attempt behind but the active side.
+
+        After the journal has been lost it is called with an attempt that nobody knows, whose new
+        version is the active one and whose payload is not there: what any attempt may have left
+        behind goes.
 
         Raises:
             InstallError: It has to be tried again.

@@ -1,0 +1,216 @@
+"""An SQLite file of one process: what a transaction has written is on the disk when it is over.
+
+A file that is damaged, not ours or of another version is moved aside and never written to.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bordnetz.errors import BordnetzError
+from bordnetz.ota import durable
+
+log = logging.getLogger(__name__)
+
+_SETTINGS = (
+    # No shared-memory file beside it, and nobody else in the file.
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA journal_mode = WAL",
+    # The log is synced by every commit: what was written is on the disk.
+    "PRAGMA synchronous = FULL",
+    # Debian's SQLite zeroes what is deleted, which doubles the bytes written.
+    "PRAGMA secure_delete = OFF",
+    # A short log is overwritten in place, which spares the file system's journal.
+    "PRAGMA wal_autocheckpoint = 100",
+)
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class DatabaseError(BordnetzError):
+    """The file takes or gives nothing; it is as before, and trying again later is right."""
+
+    exit_code = 74
+
+
+class DamagedError(Exception):
+    """What was read makes no sense; within a transaction it has the file moved aside."""
+
+
+class _UnusableError(Exception):
+    """The file cannot be used by this version; ``kind`` names where it goes."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+class Database:
+    """The file; any thread may use it, one at a time has a transaction.
+
+    Attributes:
+        set_aside: Files moved aside since this object was made.
+    """
+
+    def __init__(self, path: Path, application: int, version: int, schema: str) -> None:
+        """Open the file, or make it.
+
+        Args:
+            path: Of the file, in a folder on storage that survives a reboot.
+            application: Tells our files from others' (SQLite file format, 1.3.17).
+            version: Of the schema.
+            schema: What to run in a new file.
+
+        Raises:
+            DatabaseError: The disk does not take it.
+            LockedError: Another process has it.
+        """
+        self.set_aside = 0
+        self._path = path
+        self._application = application
+        self._version = version
+        self._schema = schema
+        self._db: sqlite3.Connection | None = None
+        self._turn = threading.RLock()
+        self._lock = durable.Lock(path.with_name(f"{path.name}.lock"))
+        self._lock.__enter__()
+        try:
+            with self.transaction():
+                pass
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Read and write within; all of it is on the disk afterwards, or nothing.
+
+        Raises:
+            DatabaseError: Nothing of it is; the next transaction tries again.
+        """
+        with self._turn:
+            try:
+                db = self._ready()
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                    db.execute("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        db.execute("ROLLBACK")
+                    raise
+            except (sqlite3.Error, OSError, DamagedError, _UnusableError) as error:
+                raise self._told(error) from error
+
+    def close(self) -> None:
+        """Close the file and let others have it."""
+        with self._turn:
+            self._disconnect()
+            self._lock.__exit__(None, None, None)
+
+    def _told(self, error: Exception) -> DatabaseError:
+        unusable = _unusable(error)
+        if unusable is not None:
+            self._move_aside(unusable)
+            what = f"{unusable}; moved aside, a new one is begun"
+        elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+            what = "the disk is full; free some space, then it goes on"
+        else:
+            # After a failed read or sync nothing in memory is believed.
+            self._disconnect()
+            what = f"{error}; check the disk and who owns {self._path.parent}, then it goes on"
+        return DatabaseError(f"{self._path}: {what}")
+
+    def _ready(self) -> sqlite3.Connection:
+        if self._db is None:
+            try:
+                self._db = self._open()
+            except (sqlite3.Error, _UnusableError) as error:
+                unusable = _unusable(error)
+                if unusable is None:
+                    raise
+                self._move_aside(unusable)
+                self._db = self._open()
+        return self._db
+
+    def _open(self) -> sqlite3.Connection:
+        if not self._path.exists():
+            self._create()
+        self._check_header()
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        try:
+            for setting in _SETTINGS:
+                db.execute(setting)
+            db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _create(self) -> None:
+        """Make the file under another name first, so that there is a whole one or none."""
+        new = self._path.with_name(durable.NEW + self._path.name)
+        for leftover in _family(new):
+            leftover.unlink(missing_ok=True)
+        db = sqlite3.connect(new, isolation_level=None)
+        try:
+            db.executescript(
+                f"{self._schema}; PRAGMA application_id = {self._application};"
+                f"PRAGMA user_version = {self._version};"
+            )
+        finally:
+            db.close()
+        new.rename(self._path)
+        durable.sync_folder(self._path.parent)
+
+    def _check_header(self) -> None:
+        """Look at the file without SQLite, which would write into it (file format, 1.3)."""
+        with self._path.open("rb") as file:
+            header = file.read(100)
+        if header[:16] != b"SQLite format 3\0" or len(header) < 100:
+            raise _UnusableError("foreign", "not an SQLite file")
+        if int.from_bytes(header[68:72], "big") != self._application:
+            raise _UnusableError("foreign", "an SQLite file of something else")
+        version = int.from_bytes(header[60:64], "big")
+        if version != self._version:
+            raise _UnusableError(
+                f"version-{version}", f"of version {version}, this is {self._version}"
+            )
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            with suppress(sqlite3.Error):
+                self._db.close()
+            self._db = None
+
+    def _move_aside(self, error: _UnusableError) -> None:
+        """Keep what cannot be used for who wants to look; one of a kind, for disks are small."""
+        self._disconnect()
+        self.set_aside += 1
+        target = self._path.with_name(f"{self._path.name}.{error.kind}")
+        for source, goal in zip(_family(self._path), _family(target), strict=True):
+            if source.exists():
+                source.replace(goal)
+            else:
+                goal.unlink(missing_ok=True)
+        durable.sync_folder(self._path.parent)
+        log.error("%s: %s; moved to %s", self._path, error, target.name)
+
+
+def _unusable(error: Exception) -> _UnusableError | None:
+    if isinstance(error, _UnusableError):
+        return error
+    if isinstance(error, DamagedError):
+        return _UnusableError("damaged", str(error))
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+        return _UnusableError("damaged", str(error))
+    return None
+
+
+def _family(path: Path) -> list[Path]:
+    return [path.with_name(path.name + end) for end in ("", "-wal", "-journal", "-shm")]
