@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bordnetz.ota.installers.command import QUOTE, Command, CommandError
+from bordnetz.ota.installers.command import Command, CommandError
+from bordnetz.ota.installers.quote import QUOTE
 
 
 def sh(script: str, timeout: float = 20) -> Command:

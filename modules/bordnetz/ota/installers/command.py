@@ -14,9 +14,7 @@ import time
 from dataclasses import dataclass
 
 from bordnetz.ota.installers.installer import InstallError
-
-QUOTE = 200
-"""Characters of a command's last line that are quoted."""
+from bordnetz.ota.installers.quote import quote
 
 _KEPT = 4096
 _CHUNK = 65536
@@ -112,9 +110,5 @@ def _wait(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, boo
 
 
 def _quote(text: str) -> str:
-    """The last line with something on it, made harmless for a log."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        return ", and said nothing"
-    line = "".join(c if c.isprintable() else "?" for c in lines[-1][-QUOTE:])
-    return f", saying: {line}"
+    said = quote(text)
+    return f", saying: {said}" if said else ", and said nothing"
