@@ -15,7 +15,7 @@ from bordnetz.errors import BordnetzError
 from bordnetz.uptane.errors import Kind, UptaneError
 
 LONGEST_NAME = 1024
-"""Bytes of a file's name, percent-encoded."""
+"""Bytes of a file's name."""
 
 
 class SourceError(BordnetzError):
