@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from jeepney import DBusAddress, HeaderFields, new_signal
+from jeepney.io.blocking import open_dbus_connection
+
 from bordnetz.ota.installers.command import Command
 from bordnetz.ota.installers.installer import Activation, Installed, InstallError, Job
 from bordnetz.ota.installers.rauc import RaucInstaller
@@ -70,10 +73,20 @@ bootname=B
 """
 
 CHILD = """
-import pickle, sys
+import os, pickle, signal, sys
 from pathlib import Path
+from bordnetz.ota import durable
 from bordnetz.ota.installers.rauc import RaucInstaller
-arguments, verb, job = pickle.loads(Path(sys.argv[1]).read_bytes())
+arguments, verb, job, dies_at_write = pickle.loads(Path(sys.argv[1]).read_bytes())
+writes = 0
+fsync = os.fsync
+def counting(descriptor):
+    global writes
+    writes += 1
+    if writes == dies_at_write:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fsync(descriptor)
+os.fsync = counting
 getattr(RaucInstaller(**arguments), verb)(job)
 """
 
@@ -277,6 +290,21 @@ class Bench:
         with RaucService(self.bus) as rauc:
             rauc.install(str(bundle), lambda _: None, time.monotonic() + 30)
 
+    def stranger_says_completed(self) -> int:
+        """Somebody tells everybody on the bus, one by one, that RAUC has finished."""
+        told = 0
+        with open_dbus_connection(self.bus) as stranger:
+            (names,) = stranger.bus_proxy.ListNames()
+            for name in names:
+                if name.startswith(":"):
+                    address = DBusAddress("/", interface="de.pengutronix.rauc.Installer")
+                    message = new_signal(address, "Completed", "i", (0,))
+                    message.header.fields[HeaderFields.destination] = name
+                    stranger.send(message)
+                    told += 1
+            stranger.bus_proxy.ListNames()
+        return told
+
     # -- held in the middle
 
     def hold(self, when: str) -> None:
@@ -305,9 +333,12 @@ class Bench:
     def installer(self, **more: object) -> RaucInstaller:
         return RaucInstaller(**(self.arguments() | more))
 
-    def in_another_process(self, verb: str, job: Job) -> subprocess.Popen[bytes]:
-        """A verb, done by a process that can be killed."""
-        (self.folder / "job.pickle").write_bytes(pickle.dumps((self.arguments(), verb, job)))
+    def in_another_process(
+        self, verb: str, job: Job, dies_at_write: int = 0
+    ) -> subprocess.Popen[bytes]:
+        """A verb, done by a process that can be killed, or that kills itself at its n-th write."""
+        parts = (self.arguments(), verb, job, dies_at_write)
+        (self.folder / "job.pickle").write_bytes(pickle.dumps(parts))
         return subprocess.Popen([sys.executable, "-c", CHILD, self.folder / "job.pickle"])
 
     def job(self, bundle: Path, attempt: str = "1", old: Installed | None = None) -> Job:
