@@ -80,6 +80,13 @@ def bus(folder: Path, *answers: Answer) -> Iterator[str]:
         listener.close()
 
 
+@contextmanager
+def connect(folder: Path, timeout: float, *answers: Answer) -> Iterator[Bus]:
+    """A connection to such a socket."""
+    with bus(folder, hello, *answers) as address, Bus(address, timeout) as connection:
+        yield connection
+
+
 def ask(connection: Bus) -> tuple[object, ...]:
     return connection.call("a.b", "/", "a.b", "Ask")
 
@@ -128,9 +135,11 @@ def test_a_bus_that_hangs_at_the_greeting_costs_its_time_and_no_more(tmp_path):
 
 
 def test_a_call_that_nobody_answers_costs_its_time_and_no_more(tmp_path):
-    with bus(tmp_path, hello, silence) as address, Bus(address, 0.2) as connection:
-        with pytest.raises(BusError, match=r"Ask: a\.b has not answered within 0\.2 s"):
-            ask(connection)
+    with (
+        connect(tmp_path, 0.2, silence) as connection,
+        pytest.raises(BusError, match=r"Ask: a\.b has not answered within 0\.2 s"),
+    ):
+        ask(connection)
 
 
 def test_answers_to_other_calls_are_none_to_ours_even_if_they_do_not_end(tmp_path):
@@ -149,9 +158,11 @@ def test_answers_to_other_calls_are_none_to_ours_even_if_they_do_not_end(tmp_pat
 
 def test_a_message_that_claims_to_be_large_is_refused_before_it_comes(tmp_path):
     head = b"l\2\0\1" + struct.pack("<III", 2 * MAX_MESSAGE, 2, 0)
-    with bus(tmp_path, hello, raw(head)) as address, Bus(address, 5) as connection:
-        with pytest.raises(BusError, match=f"more than {MAX_MESSAGE} bytes is refused"):
-            ask(connection)
+    with (
+        connect(tmp_path, 5, raw(head)) as connection,
+        pytest.raises(BusError, match=f"more than {MAX_MESSAGE} bytes is refused"),
+    ):
+        ask(connection)
 
 
 @pytest.mark.parametrize(
@@ -164,18 +175,22 @@ def test_a_message_that_claims_to_be_large_is_refused_before_it_comes(tmp_path):
     ],
 )
 def test_what_is_no_message_is_refused(tmp_path, data):
-    with bus(tmp_path, hello, raw(data)) as address, Bus(address, 5) as connection:
-        with pytest.raises(BusError, match="is no message"):
-            ask(connection)
+    with (
+        connect(tmp_path, 5, raw(data)) as connection,
+        pytest.raises(BusError, match="is no message"),
+    ):
+        ask(connection)
 
 
 def test_a_bus_that_closes_is_told(tmp_path):
     def close(sock: socket.socket, _: Message) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
-    with bus(tmp_path, hello, close) as address, Bus(address, 5) as connection:
-        with pytest.raises(BusError, match="connection lost"):
-            ask(connection)
+    with (
+        connect(tmp_path, 5, close) as connection,
+        pytest.raises(BusError, match="connection lost"),
+    ):
+        ask(connection)
 
 
 def signals(count: int) -> Answer:
@@ -199,27 +214,31 @@ def test_signals_that_come_before_the_answer_are_kept_in_order(tmp_path):
 
 
 def test_signals_without_end_are_no_way_to_our_memory(tmp_path):
-    with bus(tmp_path, hello, signals(MAX_SIGNALS + 1)) as address, Bus(address, 5) as connection:
-        with pytest.raises(BusError, match="more signals than anybody needs"):
-            ask(connection)
+    with (
+        connect(tmp_path, 5, signals(MAX_SIGNALS + 1)) as connection,
+        pytest.raises(BusError, match="more signals than anybody needs"),
+    ):
+        ask(connection)
 
 
 # What answers in the name of RAUC
 
 
-def rauc(folder: Path, signature: str, *body: object):
+@contextmanager
+def rauc(folder: Path, signature: str, *body: object) -> Iterator[RaucService]:
     listening = [reply("")] * 3
-    return bus(folder, hello, *listening, reply(signature, *body))
+    with (
+        bus(folder, hello, *listening, reply(signature, *body)) as address,
+        RaucService(address, timeout=5) as service,
+    ):
+        yield service
 
 
 def test_the_status_of_slots_is_understood(tmp_path):
     status = {"class": ("s", "rootfs"), "installed.count": ("u", 3), "new": ("b", True)}
-    with rauc(tmp_path, "a(sa{sv})", [("rootfs.0", status)]) as address:
-        with RaucService(address, timeout=5) as service:
-            slot = Slot.model_validate(
-                {"name": "rootfs.0", "class": "rootfs", "installed.count": 3}
-            )
-            assert service.slots() == {"rootfs.0": slot}
+    slot = Slot.model_validate({"name": "rootfs.0", "class": "rootfs", "installed.count": 3})
+    with rauc(tmp_path, "a(sa{sv})", [("rootfs.0", status)]) as service:
+        assert service.slots() == {"rootfs.0": slot}
 
 
 @pytest.mark.parametrize(
@@ -236,7 +255,6 @@ def test_the_status_of_slots_is_understood(tmp_path):
     ],
 )
 def test_what_is_no_status_of_slots_is_refused(tmp_path, signature, body):
-    with rauc(tmp_path, signature, *body) as address:
-        with RaucService(address, timeout=5) as service:
-            with pytest.raises(RaucError, match=r"not understood.*older than 1\.8"):
-                service.slots()
+    refused = pytest.raises(RaucError, match=r"not understood.*older than 1\.8")
+    with rauc(tmp_path, signature, *body) as service, refused:
+        service.slots()
