@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -62,9 +63,8 @@ _TAG = re.compile(r'"[\x21\x23-\x7e]{0,254}"')
 
 # It writes paths and queries, with every request and with whatever it finds odd; what goes wrong
 # comes as an exception.
-logging.getLogger("urllib3.connectionpool").addFilter(
-    lambda record: record.levelno > logging.WARNING
-)
+for _part in ("connection", "connectionpool", "poolmanager", "response", "util.retry"):
+    logging.getLogger(f"urllib3.{_part}").addFilter(lambda record: record.levelno > logging.WARNING)
 
 
 class HttpSource(PayloadSource):
@@ -289,7 +289,7 @@ def _manager(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManag
         parts = urllib3.util.parse_url(proxy)
         manager = urllib3.ProxyManager(
             f"{parts.scheme}://{parts.netloc}",
-            proxy_headers=urllib3.make_headers(proxy_basic_auth=parts.auth) if parts.auth else None,
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=unquote(parts.auth or "") or None),
             **options,
         )
     except (HTTPError, ValueError):
