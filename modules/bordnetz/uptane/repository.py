@@ -78,6 +78,7 @@ class Repository:
         name: ``director`` or ``image``.
         floor: The lowest acceptable version by role; rises with what is accepted.
         accepted: The files accepted, by role, to be stored.
+        lineage: The root metadata that the floor was set under, if it was met, and all after it.
         rotated: What was stored before counts no longer, except root.
         expires: When the first of all that is accepted expires, seconds since 1970 UTC.
     """
@@ -96,13 +97,13 @@ class Repository:
         self.name = name
         self.floor = dict(floor)
         self.accepted: dict[str, bytes] = {}
+        self.lineage: list[Root] = []
         self.rotated = False
         self.expires = 1 << 62
         self._limits = limits
         self._room = limits.targets
         self._factory = factory
         self._now = 0
-        self._previous: Root | None = None
         self._root: Root | None = None
         self._timestamp: Timestamp | None = None
         self._snapshot: Snapshot | None = None
@@ -290,24 +291,23 @@ class Repository:
                 if parsed.signed.version > first.version:
                     first, data = parsed.signed, stored
                 elif parsed.signed.version == self.floor.get("root", 0):
-                    self._previous = parsed.signed
+                    self.lineage.append(parsed.signed)
         self._take_root(first, data)
 
     def _take_root(self, root: Root, data: bytes) -> None:
         """It is trusted from here on; see whether it takes away keys since the floor was set."""
         known = self.floor.get("root", 0)
-        if root.version == known:
-            self._previous = root
-        elif root.version > known and self._previous is not None:
+        if root.version >= known:
             roles = ("timestamp", "snapshot")
-            if any(keys(self._previous, role) - keys(root, role) for role in roles):
+            if self.lineage and any(
+                keys(self.lineage[-1], role) - keys(root, role) for role in roles
+            ):
                 self.rotated = True
-                self.floor = {"root": known}
+                self.floor = {}
+            self.lineage.append(root)
+            self.floor["root"] = root.version
         self._root = root
         self.accepted["root"] = data
-        if root.version > known:
-            self.floor["root"] = root.version
-            self._previous = root
 
     # -- the others
 
