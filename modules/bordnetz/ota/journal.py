@@ -7,6 +7,7 @@ no end by itself is bounded: the oldest goes.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ KEPT = 300
 _REMEMBERED = 1024
 """Rows of each kind that would otherwise grow for ever."""
 
+_DOUBLED = 5
+"""How often the wait for what has failed is doubled at most."""
+
 _SCHEMA = """
 CREATE TABLE attempt (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL
@@ -42,7 +46,8 @@ CREATE TABLE failed (
     sha256 TEXT NOT NULL,
     counter INTEGER NOT NULL,
     since INTEGER NOT NULL,
-    until INTEGER,
+    wait INTEGER,
+    times INTEGER NOT NULL,
     words TEXT NOT NULL,
     UNIQUE (ecu, sha256)
 ) STRICT;
@@ -65,13 +70,13 @@ class Failed:
     Attributes:
         target: Which.
         words: Why.
-        until: When it may be tried again all the same, seconds since 1970 UTC; None: only once the
-            director has raised its counter.
+        wait: Seconds until it may be tried again all the same, doubled each time that it fails
+            again; None: only once the director has raised its counter.
     """
 
     target: Target
     words: str
-    until: int | None = None
+    wait: int | None = None
 
 
 class Journal:
@@ -143,14 +148,7 @@ class Journal:
             row = (attempt.model_dump_json(), attempt.id)
             db.execute("UPDATE attempt SET body = ? WHERE id = ?", row)
             if failed is not None:
-                target, words = failed.target, failed.words[:LONGEST]
-                values = (target.ecu, target.sha256, target.counter, now, failed.until, words)
-                db.execute(
-                    "INSERT OR REPLACE INTO failed (ecu, sha256, counter, since, until, words)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    values,
-                )
-                _bound(db, "failed", _REMEMBERED)
+                _fail(db, failed, now)
             for ecu, counter in (counters or {}).items():
                 db.execute(
                     "INSERT INTO counter VALUES (?, ?)"
@@ -192,14 +190,17 @@ class Journal:
         """Why a version is not to be tried on its target; None: it may be."""
         with self._database.transaction() as db:
             row = db.execute(
-                "SELECT since, until, words FROM failed"
+                "SELECT since, wait, words FROM failed"
                 " WHERE ecu = ? AND sha256 = ? AND counter >= ?",
                 (target.ecu, target.sha256, target.counter),
             ).fetchone()
-        # A clock that has been set back must not make a short while a long one.
-        if row is None or (row[1] is not None and not row[0] <= now < row[1]):
+        if row is None:
             return None
-        return str(row[2])
+        since, wait, words = row
+        if wait is None:
+            return f"{words}; it waits for a higher release counter"
+        # A clock that has been set back must not make a short while a long one.
+        return f"{words}; it is tried again later" if since <= now < since + wait else None
 
     def counters(self) -> dict[str, int]:
         """The release counters of all versions ever committed, by ECU."""
@@ -256,12 +257,36 @@ class Journal:
             db.execute("INSERT INTO swept VALUES (1)")
 
 
-def _campaign(db: Any, campaign: str) -> None:
+def _fail(db: sqlite3.Connection, failed: Failed, now: int) -> None:
+    target = failed.target
+    row = db.execute(
+        "SELECT times FROM failed WHERE ecu = ? AND sha256 = ? AND counter = ?",
+        (target.ecu, target.sha256, target.counter),
+    ).fetchone()
+    times = 0 if row is None else row[0] + 1
+    wait = None if failed.wait is None else failed.wait << min(times, _DOUBLED)
+    db.execute(
+        "INSERT OR REPLACE INTO failed (ecu, sha256, counter, since, wait, times, words)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            target.ecu,
+            target.sha256,
+            target.counter,
+            now,
+            wait,
+            times,
+            failed.words[:LONGEST],
+        ),
+    )
+    _bound(db, "failed", _REMEMBERED)
+
+
+def _campaign(db: sqlite3.Connection, campaign: str) -> None:
     db.execute("INSERT OR IGNORE INTO campaign (id) VALUES (?)", (campaign,))
     _bound(db, "campaign", _REMEMBERED)
 
 
-def _bound(db: Any, table: str, most: int) -> None:
+def _bound(db: sqlite3.Connection, table: str, most: int) -> None:
     db.execute(
         f"DELETE FROM {table} WHERE number <= (SELECT max(number) FROM {table}) - ?",  # noqa: S608
         (most,),
