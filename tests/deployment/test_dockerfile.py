@@ -76,6 +76,8 @@ def test_the_image_runs_as_nobody_in_particular_with_one_volume_for_its_state() 
     assert arguments(last, "USER") == ["10001:10001"]
     assert arguments(last, "VOLUME") == ["/var/lib/bordnetz"]
     assert environment()["BORDNETZ_STATE"] == "/var/lib/bordnetz"
+    # Mounted where there is a module that writes it, so no volume of the image's own.
+    assert environment()["BORDNETZ_BUNDLES"] == "/var/lib/bordnetz-bundles"
     assert arguments(last, "STOPSIGNAL") == ["SIGTERM"]
     assert json.loads(arguments(last, "ENTRYPOINT")[0]) == ["bordnetz"]
 
@@ -92,8 +94,8 @@ def test_the_deployment_sets_what_the_image_leaves_open() -> None:
     manifest = load_template(
         ROOT / "deployment.template.json", {"CONTAINER_REGISTRY_SERVER": "registry.example"}
     )
-    spec = manifest.modules["telemetry"]
-    assert spec.env.keys() <= {name for name in environment() if name.startswith("BORDNETZ_")}
+    for spec in manifest.modules.values():
+        assert spec.env.keys() <= {name for name in environment() if name.startswith("BORDNETZ_")}
     module = json.loads((ROOT / "modules/bordnetz/module.json").read_text())
     folder = ROOT / "modules/bordnetz"
     for dockerfile in module["image"]["tag"]["platforms"].values():

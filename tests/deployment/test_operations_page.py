@@ -31,6 +31,11 @@ def table(heading: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows}
 
 
+def section(heading: str) -> str:
+    """The text below a heading, down to the next one."""
+    return re.split(r"\n##+ ", PAGE.split(f"\n{heading}\n")[1])[0]
+
+
 def test_it_explains_every_exit_code_of_a_module() -> None:
     codes = re.findall(r"^(\d+) {2,}\S", run.__doc__ or "", re.MULTILINE)
     assert len(codes) >= 5
@@ -50,19 +55,24 @@ def test_the_deployment_fits_the_page() -> None:
     manifest = load_template(
         ROOT / "deployment.template.json", {"CONTAINER_REGISTRY_SERVER": "registry.example"}
     )
-    options = manifest.modules["telemetry"].create_options
-    assert table("setting")["StopTimeout"][0] == f"{options['StopTimeout']} s"
-    log = options["HostConfig"]["LogConfig"]["Config"]
-    assert log == {"max-size": "4m", "max-file": "3"}
-    assert table("setting")["log"][0] == "3 files of 4 MB"
-    (route,) = manifest.routes
-    assert table("setting")["route `batches"][0] == (
-        f"priority {route.priority}, {(route.time_to_live or 0) // 86_400} days"
-    )
+    for spec in manifest.modules.values():
+        options = spec.create_options
+        assert table("setting")["StopTimeout"][0] == f"{options['StopTimeout']} s"
+        log = options["HostConfig"]["LogConfig"]["Config"]
+        assert log == {"max-size": "4m", "max-file": "3"}
+        assert table("setting")["log"][0] == "3 files of 4 MB"
+        for bind in options["HostConfig"]["Binds"]:
+            assert f"`{bind.split(':')[0]}`" in section("### Folders and sockets of the host"), bind
+    for route in manifest.routes:
+        shown, ttl = f"priority {route.priority}", route.time_to_live
+        if ttl is not None:
+            shown += f", {ttl // 86_400} days" if ttl >= 86_400 else f", {ttl} s"
+        assert table("setting")[f"route `{route.name}"][0] == shown
 
 
 def test_the_outputs_that_routes_are_checked_against_are_those_of_the_modules() -> None:
-    assert {"telemetry": {messages.OUTPUT}} == OUTPUTS
+    ours = {messages.OUTPUT, messages.STATE_OUTPUT, messages.ACK_OUTPUT}
+    assert OUTPUTS["telemetry"] == ours
     assert OUTPUTS.keys() <= VERBS.keys()
 
 

@@ -75,49 +75,94 @@ def own() -> Manifest:
 
 
 def test_the_template_of_this_project_passes_every_check(own: Manifest) -> None:
-    assert list(own.modules) == ["telemetry"]
+    assert list(own.modules) == ["telemetry", "ota"]
     assert [(route.name, route.sink, route.priority) for route in own.routes] == [
-        ("batches", None, 5)
+        ("batches", None, 5),
+        ("state", ("ota", "state"), 2),
+        ("bundle", ("telemetry", "bundle"), 1),
+        ("bundleAck", ("ota", "bundleAck"), 1),
+        ("otaEvents", None, 1),
+        ("manifests", None, 3),
     ]
 
 
-def test_batches_wait_thirty_days_for_the_cloud(own: Manifest) -> None:
-    (route,) = own.routes
+@pytest.mark.parametrize(
+    ("name", "module", "output"),
+    [
+        ("batches", "telemetry", "batches"),
+        ("otaEvents", "ota", "events"),
+        ("manifests", "ota", "manifest"),
+    ],
+)
+def test_what_goes_to_the_cloud_waits_thirty_days_for_it(
+    own: Manifest, name: str, module: str, output: str
+) -> None:
+    (route,) = [route for route in own.routes if route.name == name]
     assert route.time_to_live == 30 * 24 * 3600
-    assert route.matches("telemetry", "batches", {}, {}, b"")
+    assert route.matches(module, output, {}, {}, b"")
 
 
-def test_the_module_runs_the_projects_image_by_its_command(own: Manifest) -> None:
-    spec = own.modules["telemetry"]
+def test_a_state_that_nobody_fetches_is_soon_forgotten(own: Manifest) -> None:
+    (route,) = [route for route in own.routes if route.name == "state"]
+    assert route.time_to_live == 30
+    assert route.matches("telemetry", "state", {}, {}, b"")
+
+
+@pytest.mark.parametrize("name", ["telemetry", "ota"])
+def test_a_module_runs_the_projects_image_by_its_command(own: Manifest, name: str) -> None:
+    spec = own.modules[name]
     assert spec.image.startswith("registry.example/bordnetz:")
     assert spec.image.endswith("-arm64v8")
-    assert spec.create_options["Cmd"] == ["telemetry"]
+    assert spec.create_options["Cmd"] == [name]
     assert (spec.status, spec.restart_policy) == ("running", "always")
 
 
-def test_can_is_reached_through_the_hosts_network_and_nothing_else_is_granted(
-    own: Manifest,
+WRITABLE = {
+    "telemetry": ["/var/lib/bordnetz/telemetry:/var/lib/bordnetz"],
+    "ota": [
+        "/var/lib/bordnetz/bundles:/var/lib/bordnetz-bundles",
+        "/var/lib/bordnetz/ota:/var/lib/bordnetz",
+        "/run/dbus/system_bus_socket:/run/dbus/system_bus_socket",
+        "/run/swupdate:/run/swupdate",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_the_hosts_network_and_the_named_folders_are_all_that_is_granted(
+    own: Manifest, name: str
 ) -> None:
-    options = own.modules["telemetry"].create_options
+    options = own.modules[name].create_options
     host = options["HostConfig"]
     assert host["NetworkMode"] == "host"
     assert options["NetworkingConfig"] == {"EndpointsConfig": {"host": {}}}
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert not {"Privileged", "CapAdd", "Devices", "PidMode"} & host.keys()
-    assert [bind for bind in host["Binds"] if not bind.endswith(":ro")] == [
-        "/var/lib/bordnetz/telemetry:/var/lib/bordnetz"
-    ]
+    assert [bind for bind in host["Binds"] if not bind.endswith(":ro")] == WRITABLE[name]
     assert options["StopTimeout"] == 30
     assert host["LogConfig"]["Config"]["max-size"]
 
 
-def test_what_the_module_exposes_stays_on_loopback(own: Manifest) -> None:
-    assert own.modules["telemetry"].env["BORDNETZ_METRICS_ADDRESS"].startswith("127.0.0.1:")
+def test_what_a_module_exposes_stays_on_loopback_under_a_port_of_its_own(own: Manifest) -> None:
+    addresses = [spec.env["BORDNETZ_METRICS_ADDRESS"] for spec in own.modules.values()]
+    assert addresses == ["127.0.0.1:9601", "127.0.0.1:9602"]
 
 
-def test_a_modules_environment_names_places_that_are_mounted(own: Manifest) -> None:
-    spec = own.modules["telemetry"]
+def test_bundles_are_written_by_ota_and_read_by_telemetry(own: Manifest) -> None:
+    binds = {
+        name: [bind.split(":") for bind in spec.create_options["HostConfig"]["Binds"]]
+        for name, spec in own.modules.items()
+    }
+    folder = own.modules["ota"].env["BORDNETZ_BUNDLES"]
+    assert own.modules["telemetry"].env["BORDNETZ_BUNDLES"] == folder
+    assert ["/var/lib/bordnetz/bundles", folder] in binds["ota"]
+    assert ["/var/lib/bordnetz/bundles", folder, "ro"] in binds["telemetry"]
+
+
+@pytest.mark.parametrize("name", ["telemetry", "ota"])
+def test_a_modules_environment_names_places_that_are_mounted(own: Manifest, name: str) -> None:
+    spec = own.modules[name]
     mounted = [bind.split(":")[1] for bind in spec.create_options["HostConfig"]["Binds"]]
     assert spec.env["BORDNETZ_STATE"] in mounted
     assert str(Path(spec.env["BORDNETZ_VEHICLE"]).parent) in mounted
@@ -180,7 +225,12 @@ def test_modules_come_in_startup_order(solution: Path) -> None:
             agent(tree)["modules"][name]["settings"] = {"image": "other"}
 
     edited(solution, add)
-    assert list(load_template(solution, VARIABLES).modules) == ["early", "telemetry", "late"]
+    assert list(load_template(solution, VARIABLES).modules) == [
+        "early",
+        "telemetry",
+        "ota",
+        "late",
+    ]
 
 
 # Refusals
@@ -190,7 +240,7 @@ def test_a_route_to_an_unknown_module_is_refused(solution: Path) -> None:
     text = "FROM /messages/modules/telemetry/* INTO BrokeredEndpoint('/modules/relais/inputs/in')"
     edited(solution, lambda tree: hub(tree)["routes"].update(more={"route": text}))
     assert problems(solution) == {
-        f"{HUB}/routes/more/route": "INTO module 'relais', but the modules are 'telemetry'"
+        f"{HUB}/routes/more/route": "INTO module 'relais', but the modules are 'ota', 'telemetry'"
     }
 
 
@@ -198,7 +248,9 @@ def test_a_route_from_an_unknown_module_is_refused(solution: Path) -> None:
     text = "FROM /messages/modules/telemetrie/* INTO $upstream"
     edited(solution, lambda tree: hub(tree)["routes"].update(more={"route": text}))
     assert problems(solution) == {
-        f"{HUB}/routes/more/route": "FROM module 'telemetrie', but the modules are 'telemetry'"
+        f"{HUB}/routes/more/route": (
+            "FROM module 'telemetrie', but the modules are 'ota', 'telemetry'"
+        )
     }
 
 
@@ -217,7 +269,7 @@ def test_an_output_without_a_route_and_a_route_without_its_output_are_refused(
     text = "FROM /messages/modules/telemetry/outputs/batch INTO $upstream"
     edited(solution, lambda tree: hub(tree)["routes"].update(batches={"route": text}))
     found = problems(solution)
-    assert "its outputs are batches" in found[f"{HUB}/routes/batches/route"]
+    assert "its outputs are batches, bundleAck, state" in found[f"{HUB}/routes/batches/route"]
     assert "Edge hub would drop all of its messages" in found[f"{HUB}/routes"]
 
 
@@ -233,8 +285,11 @@ def test_a_twin_over_32_kilobytes_is_refused(solution: Path) -> None:
 def test_the_deployment_itself_over_32_kilobytes_is_refused(solution: Path) -> None:
     def crowd(tree: dict[str, Any]) -> None:
         for number in range(30):
-            agent(tree)["modules"][f"module{number}"] = telemetry(tree)
-            agent(tree)["modules"][f"module{number}"]["env"]["LIST"] = {"value": "x" * 1000}
+            agent(tree)["modules"][f"module{number}"] = {
+                **telemetry(tree),
+                "settings": {"image": "other"},
+                "env": {"LIST": {"value": "x" * 1100}},
+            }
 
     edited(solution, crowd)
     assert "the largest part is 'modules'" in problems(solution)[AGENT]
@@ -294,7 +349,7 @@ def test_create_options_over_4_kilobytes_are_refused(solution: Path) -> None:
         (
             lambda tree: telemetry(tree)["settings"]["createOptions"].update(Cmd=["telemetrie"]),
             f"{AGENT}/modules/telemetry/settings/createOptions/Cmd",
-            "must begin with what the image is to run: telemetry",
+            "must begin with what the image is to run: ota, telemetry",
         ),
         (
             lambda tree: telemetry(tree)["settings"].update(image=""),
@@ -334,7 +389,7 @@ def test_create_options_over_4_kilobytes_are_refused(solution: Path) -> None:
         (
             lambda tree: tree["modulesContent"].update(relay={"properties.desired": {}}),
             "/modulesContent/relay",
-            "the modules are 'telemetry'",
+            "the modules are 'ota', 'telemetry'",
         ),
         (
             lambda tree: agent(tree)["modules"].update({"a+module": telemetry(tree)}),
@@ -385,7 +440,7 @@ def test_too_many_modules_are_refused(solution: Path) -> None:
             }
         ),
     )
-    assert problems(solution) == {f"{AGENT}/modules": "51 modules; a device can have 50"}
+    assert problems(solution) == {f"{AGENT}/modules": "52 modules; a device can have 50"}
 
 
 def test_depth_is_counted_as_iot_hub_does(solution: Path) -> None:
@@ -411,7 +466,7 @@ def test_all_problems_are_told_at_once(solution: Path) -> None:
 
 def test_an_image_without_a_registry_is_no_matter_until_it_is_deployed(solution: Path) -> None:
     manifest = load_template(solution)
-    assert list(manifest.modules) == ["telemetry"]
+    assert list(manifest.modules) == ["telemetry", "ota"]
     (problem,) = manifest.missing
     assert problem.place.endswith("modules/bordnetz/module.json: /image/repository")
     assert "CONTAINER_REGISTRY_SERVER" in problem.text

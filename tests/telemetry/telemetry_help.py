@@ -1,5 +1,6 @@
 """A small vehicle, the telemetry module as its process, and the cloud's end, for tests."""
 
+import json
 import os
 import re
 import signal
@@ -18,10 +19,14 @@ from bordnetz.can.sender import FrameSender
 from bordnetz.can.vehicle import Vehicle
 from bordnetz.edge.environment import IOT_EDGE
 from bordnetz.laptop.hub.control import ControlError
+from bordnetz.telemetry.messages import OUTPUT
 
 PATIENCE = 30
 NOWHERE = dict.fromkeys(IOT_EDGE, "nowhere")
-ROUTES = {"up": "FROM /messages/modules/telemetry/outputs/batches INTO $upstream"}
+ROUTES = {
+    output: f"FROM /messages/modules/telemetry/outputs/{output} INTO $upstream"
+    for output in ("batches", "state", "bundleAck")
+}
 
 MOTOR, SERIAL, HEAT, WIDE = 0x100, 0x200, 0x300, 0x400
 EEC1 = 0x8CF00400
@@ -229,7 +234,7 @@ def balanced(page):
 
 
 class Cloud:
-    """What reached ``$upstream``: each message once, by (outbox, sequence)."""
+    """What reached ``$upstream`` of samples: each message once, by (outbox, sequence)."""
 
     def __init__(self, hub):
         self.arrivals = {}
@@ -238,6 +243,8 @@ class Cloud:
         upstream = hub.control.upstream
         reader = Reader()
         for arrival in upstream.messages():
+            if arrival.output != OUTPUT:
+                continue
             name = arrival.properties["batch"]
             if name in self.arrivals:
                 continue
@@ -270,6 +277,16 @@ class Cloud:
                     value += count
                 row += count
         return found, times
+
+
+def heard(hub, output):
+    """What reached ``$upstream`` from an output that speaks JSON: arrivals and contents."""
+    upstream = hub.control.upstream
+    return [
+        (arrival, json.loads(upstream.body(arrival)))
+        for arrival in upstream.messages()
+        if arrival.output == output
+    ]
 
 
 def candump(path: Path, rows):

@@ -2,7 +2,14 @@ import pytest
 from pydantic import ValidationError
 
 from bordnetz.edge.twin import Twin
-from bordnetz.telemetry.config import SECOND, Desired, Rule, unmatched, wanted_signals
+from bordnetz.telemetry.config import (
+    SECOND,
+    Desired,
+    Rule,
+    state_signals,
+    unmatched,
+    wanted_signals,
+)
 
 NAMES = ["drive.Motor.Speed", "drive.Motor.Torque", "body.Doors.FrontLeft"]
 
@@ -104,3 +111,29 @@ def test_a_malformed_rule_never_leaves_its_signals_to_a_wider_one():
     twin.judge()
     assert wanted_signals(twin.config.collect, NAMES) == {"drive.Motor.Speed": SECOND}
     assert "collect[0].minInterval: " in twin.acknowledgements["collect"]["ad"]
+
+
+def test_the_state_is_of_all_signals_that_one_of_the_globs_matches():
+    assert state_signals(["*.Torque", "drive.*", "body.Doors.FrontRight"], NAMES) == NAMES[:2]
+    assert state_signals([], NAMES) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "kept", "said"),
+    [
+        (["*.Torque", ""], ["*.Torque"], "state[1]: String should have at least 1"),
+        (["*.Torque", 5], ["*.Torque"], "state[1]: Input should be a valid string"),
+        (["*" * 257, "*.Torque"], ["*.Torque"], "state[0]: String should have at most 256"),
+        (["*"] * 51, ["*.Speed"], "state: List should have at most 50 items"),
+        ("*", ["*.Speed"], "state: Input should be a valid list"),
+    ],
+)
+def test_entries_of_the_state_stand_alone(bad, kept, said):
+    twin = Twin(Desired)
+    twin.replace({"state": ["*.Speed"], "$version": 1})
+    twin.judge()
+    twin.replace({"state": bad, "$version": 2})
+    twin.judge()
+    assert twin.config.state == kept
+    assert twin.acknowledgements["state"]["ac"] == 400
+    assert twin.acknowledgements["state"]["ad"].startswith(said)

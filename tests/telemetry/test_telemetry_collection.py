@@ -1,6 +1,7 @@
 """The configuration at work, and its change."""
 
 import asyncio
+import time
 from hashlib import sha256
 
 import pytest
@@ -141,6 +142,32 @@ def test_more_signals_than_a_dictionary_holds_are_refused_as_a_whole(tmp_path):
     )
     assert list(module.check(collect("b.M1.*", "b.M2.*"))) == []
     assert Plan.of(collect("b.M1.*"), Catalogue.load(vehicle), bytes(32)).signals == 8
+
+
+def test_more_signals_than_the_state_has_room_for_are_refused_as_a_whole(tmp_path):
+    lines = ['VERSION ""', "BS_:", "BU_: X"]
+    for message in range(7):
+        lines.append(f"BO_ {message} M{message}: 8 X")
+        lines += [f' SG_ s{n} : {8 * n}|8@1+ (1,0) [0|0] "" X' for n in range(8)]
+    (tmp_path / "many.dbc").write_text("\n".join(lines) + "\n")
+    bus = {"name": "b", "interface": "unix", "channel": "x", "dbc": ["many.dbc"]}
+    module = Telemetry(Vehicle(name="many", buses=[bus]).within(tmp_path), None)
+    (refusal,) = module.check(Desired(state=["b.*"]))
+    assert refusal.path == ("state",)
+    assert refusal.reason == ("these are 56 signals, the state has room for 50; name fewer")
+    assert list(module.check(Desired(state=[f"b.M{n}.*" for n in range(6)]))) == []
+
+
+async def test_what_is_known_of_the_state_outlives_a_change_of_everything_else(collection):
+    made, _, _ = collection
+    await made.apply(collect("*.Count", state=["*.Speed"]), 1)
+    await made.take(Block.of(2, frames(MOTOR, motor([1]), time.time_ns())))
+    await made.apply(collect("*.Gear", state=["*.Speed"], batchWindow=5), 2)
+    assert made.state.tell(time.monotonic())["signals"] == {"drive.Motor.Speed": 50.0}
+    await made.apply(collect("*.Gear", state=["*.Gear"]), 3)
+    assert made.state.tell(time.monotonic())["signals"] == {}
+    await made.apply(collect("*.Gear"), 4)
+    assert made.state is None
 
 
 def test_what_was_compiled_to_be_judged_is_what_is_put_to_work(car):

@@ -19,7 +19,7 @@ from telemetry_help import (
 )
 
 from bordnetz.edge import run
-from bordnetz.telemetry import backlog, collection, messages, module, pipeline
+from bordnetz.telemetry import backlog, collection, config, messages, module, pipeline, state
 from bordnetz.telemetry.books import NO_BUS, REASONS
 from bordnetz.telemetry.command import telemetry
 from bordnetz.telemetry.config import Desired
@@ -178,9 +178,9 @@ def limits(schema):
 def kind(schema):
     if "enum" in schema:
         return "text"
-    return {"array": "list of rules", "string": "text", "integer": "integer"}.get(
-        schema["type"], "number, s"
-    )
+    if schema["type"] == "array":
+        return "list of rules" if "$ref" in schema["items"] else "list of texts"
+    return {"string": "text", "integer": "integer"}.get(schema["type"], "number, s")
 
 
 def test_the_page_lists_every_desired_property_as_the_code_takes_it():
@@ -189,6 +189,8 @@ def test_the_page_lists_every_desired_property_as_the_code_takes_it():
     for name, schema in CODE["properties"].items():
         default = json.dumps(schema["default"])
         expected.append([f"`{name}`", kind(schema), f"`{default}`", limits(schema)])
+        if name == "state":
+            expected.append(["`state[]`", "text", "required", limits(schema["items"])])
         if name == "collect":
             for field, inner in rule["properties"].items():
                 default = f"`{inner['default']}`" if "default" in inner else "required"
@@ -320,11 +322,28 @@ def test_the_request_of_snapshot_is_what_the_code_takes():
 def test_the_message_properties_of_the_page_are_those_sent():
     message = messages._message(b"", "batch", 5, 1, 2)
     assert [row[0].strip("`") for row in table("property", "value")] == list(message.properties)
-    text = section("## Messages")
+    text = section("### Batches and dictionaries")
     for value in (message.output, message.content_type, message.content_encoding):
         assert f"`{value}`" in text
     assert message.properties["schema"] in text
     assert message.properties["campaign"] in text
+
+
+def test_the_state_of_the_page_is_the_one_told():
+    text = section("### State")
+    (told,) = examples("### State")
+    message = messages.state_message(told)
+    for value in (message.output, message.content_type, message.content_encoding):
+        assert f"`{value}`" in text
+    for name, value in message.properties.items():
+        assert f"property `{name}` `{value}`" in text
+    assert list(told) == ["time", "signals", "ages"]
+    assert told["signals"].keys() == told["ages"].keys()
+    assert (state.EACH, config.MOST_STATE) == (1, 50)
+    assert "once a second at most" in text
+    assert f"every {state.PERIOD:g} s at least" in text
+    assert f"for {state.STALE:g} s" in text
+    assert f"more than {config.MOST_STATE} signals in all" in section("## Desired properties")
 
 
 def test_the_books_of_the_page_are_those_kept():

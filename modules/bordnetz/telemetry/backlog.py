@@ -47,7 +47,7 @@ class Parcel:
         make: Makes the message of the outbox' id and the sequence.
         size: Bytes of its body at most.
         priority: 0 (highest) to 9.
-        samples: How many it carries; 0 for a dictionary.
+        samples: How many it carries; 0 for a dictionary or an answer.
         content: Of a dictionary; see `bordnetz.edge.outbox.Outbox.put`.
         needs: Of a batch, likewise.
     """

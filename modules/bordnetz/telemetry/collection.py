@@ -20,6 +20,7 @@ from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.messages import batch_parcel, dictionary_parcel, properties_size
 from bordnetz.telemetry.pipeline import Pipeline
 from bordnetz.telemetry.plan import Plan, Planner
+from bordnetz.telemetry.state import State
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class _Work:
     desired: Desired
     plan: Plan
     pipeline: Pipeline
+    state: State | None
 
 
 class Collection:
@@ -67,7 +69,7 @@ class Collection:
         self._recorded = recorded
         self._boot = boot_id()
         self._decoded = 0
-        self._work = self._compile(Desired(), 0)
+        self._work = self._compile(Desired(), 0, None)
         self._active = asyncio.Event()
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
@@ -107,7 +109,7 @@ class Collection:
             desired: The configuration.
             version: Of the desired properties; batches carry it.
         """
-        new = await in_thread(partial(self._compile, desired, version))
+        new = await in_thread(partial(self._compile, desired, version, self._work.state))
         self.flush()
         self._decoded += self._work.pipeline.samples
         self._work = new
@@ -150,6 +152,11 @@ class Collection:
         return self._work.plan.dictionary
 
     @property
+    def state(self) -> State | None:
+        """Of the signals whose state is told; None where nobody asks for any."""
+        return self._work.state
+
+    @property
     def pipeline(self) -> Pipeline:
         """Of the configuration at work."""
         return self._work.pipeline
@@ -159,16 +166,24 @@ class Collection:
         """Samples decoded since the start."""
         return self._decoded + self._work.pipeline.samples
 
-    def _compile(self, desired: Desired, version: int) -> _Work:
+    def _compile(self, desired: Desired, version: int, state: State | None) -> _Work:
         plan = self._planner.plan(desired)
+        table = self._planner.state(desired)
+        # What is known stays known where the same signals are asked for.
+        if table is None:
+            state = None
+        elif state is None or state.table is not table:
+            state = State(table, recorded=self._recorded)
         stamp = Stamp(
             boot=self._boot,
             resolution=_RESOLUTIONS[desired.time_resolution],
             campaign_version=version,
         )
         properties = properties_size(desired.priority)
-        pipeline = Pipeline(plan.table, plan.dictionary, desired, self._books, stamp, properties)
-        return _Work(desired, plan, pipeline)
+        pipeline = Pipeline(
+            plan.table, plan.dictionary, desired, self._books, stamp, properties, state
+        )
+        return _Work(desired, plan, pipeline, state)
 
     def _hand_over(self, work: _Work, drafts: Sequence[Draft]) -> None:
         priority, dictionary = work.desired.priority, work.plan.dictionary

@@ -14,21 +14,28 @@ from bordnetz.edge.twin import WHOLE
 SECOND = 1_000_000_000
 """ns."""
 
+MOST_STATE = 50
+"""Signals whose state is told: a message of them is small and made quickly."""
+
 _HINTS = 3
 """Rules that are compared with all names; an acknowledgement has no room for more reasons."""
+
+
+Glob = Annotated[str, Field(min_length=1, max_length=256)]
+"""Over qualified names ``bus.message.signal``; ``*`` also spans dots."""
 
 
 class Rule(BaseModel):
     """Which signals to collect, and how often at most.
 
     Attributes:
-        match: Glob over qualified names ``bus.message.signal``; ``*`` also spans dots.
+        match: Names of the signals.
         min_interval: Shortest time between two samples of a signal, s; 0 keeps every one.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
-    match: Annotated[str, Field(min_length=1, max_length=256)]
+    match: Glob
     min_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0
 
     def matcher(self) -> re.Pattern[str]:
@@ -47,6 +54,8 @@ class Desired(BaseModel):
         time_resolution: Of the samples' times.
         priority: Of the batches, 0 (highest) to 9, as in Edge hub's routes.
         dictionary_interval: The dictionary is sent again after this many seconds.
+        state: Signals whose state other modules of the car are told, `MOST_STATE` in all; they
+            need not be collected.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
@@ -56,6 +65,7 @@ class Desired(BaseModel):
     time_resolution: Literal["ms", "us"] = "ms"
     priority: Annotated[int, Field(ge=0, le=9)] = 5
     dictionary_interval: Annotated[float, Field(ge=10, le=86_400, allow_inf_nan=False)] = 3600
+    state: Annotated[list[Glob], Field(max_length=MOST_STATE)] = []
 
 
 def wanted_signals(rules: Iterable[Rule], names: Sequence[str]) -> dict[str, int]:
@@ -68,6 +78,12 @@ def wanted_signals(rules: Iterable[Rule], names: Sequence[str]) -> dict[str, int
             if name not in wanted and matches(name):
                 wanted[name] = interval
     return wanted
+
+
+def state_signals(globs: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The signals whose state is to be told, in the order of ``names``."""
+    matchers = [Rule(match=glob).matcher().match for glob in globs]
+    return [name for name in names if any(matches(name) for matches in matchers)]
 
 
 def unmatched(rules: Iterable[Rule], names: Sequence[str]) -> Iterator[tuple[int, str]]:

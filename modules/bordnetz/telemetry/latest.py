@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bordnetz.series import Group, Samples, Signal
 from bordnetz.telemetry.slots import Slots
@@ -96,14 +97,13 @@ class Latest:
 
     def _reading(self, slot: int, group: Group, column: int) -> Reading:
         signal = group.signals[column]
-        raw = self._raw[slot, column : column + 1]
-        bare = Signal(signal.name, kind=signal.kind).physical(raw).item()
+        value, text = read(signal, self._raw[slot, column : column + 1])
         return Reading(
             name=f"{group.bus}.{group.message}.{signal.name}",
             arbitration_id=int(self._id[slot]),
             signal=signal,
-            value=signal.physical(raw).item(),
-            text=dict(signal.choices).get(bare),
+            value=value,
+            text=text,
             seen=float(self._seen[slot]),
         )
 
@@ -115,3 +115,17 @@ class Latest:
             self._filled = np.append(self._filled, np.zeros(missing, np.int32))
             self._seen = np.append(self._seen, np.zeros(missing, np.float64))
             self._raw = np.vstack((self._raw, np.zeros((missing, self._width), np.int64)))
+
+
+def read(signal: Signal, raw: NDArray[np.int64]) -> tuple[float | int, str | None]:
+    """Read one raw value.
+
+    Args:
+        signal: How.
+        raw: int64, shape (1,).
+
+    Returns:
+        The physical value, and the value table's text for it, or None.
+    """
+    bare = Signal(signal.name, kind=signal.kind).physical(raw).item()
+    return signal.physical(raw).item(), dict(signal.choices).get(bare)

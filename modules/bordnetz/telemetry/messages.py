@@ -1,4 +1,6 @@
-"""The module's messages to the hub: batches and dictionaries, with the properties routes look at.
+"""The module's messages to the hub, with the properties that routes look at.
+
+Batches and dictionaries:
 
 ==========  =======================================================================
 property    value
@@ -8,9 +10,16 @@ campaign    what collected the samples
 priority    0 (highest) to 9
 batch       outbox id (16 hexadecimal digits), a hyphen, sequence: unique for ever
 ==========  =======================================================================
+
+The state for other modules of the car and the answers about bundles are JSON, each on an output of
+its own, with the property ``schema`` alone: ``state.1`` and ``bundleAck.1``.
 """
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
 
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import DEFAULT_CAMPAIGN, MAJOR, Draft, encode_dictionary
@@ -18,12 +27,18 @@ from bordnetz.edge.message import Message
 from bordnetz.telemetry.backlog import Parcel
 
 OUTPUT = "batches"
-"""The module output that routes start at."""
+"""The module output of batches and dictionaries."""
+
+STATE_OUTPUT = "state"
+"""The module output of the state."""
+
+ACK_OUTPUT = "bundleAck"
+"""The module output of answers about bundles."""
 
 CONTENT_TYPE = "application/x-protobuf"
 
 HIGHEST = 0
-"""Priority of dictionaries: without them nobody can read the rest."""
+"""Priority of dictionaries, for without them nobody can read the rest, and of rare answers."""
 
 _LARGEST = 2**63 - 1
 """SQLite's largest integer, so no sequence is longer."""
@@ -63,6 +78,27 @@ def dictionary_parcel(dictionary: Dictionary, boot: int) -> Parcel:
 
     make(_LARGEST, _LARGEST).check()
     return Parcel(make=make, size=draft.max_size, priority=HIGHEST, content=dictionary.digest)
+
+
+def state_message(told: Mapping[str, Any]) -> Message:
+    """What `State.tell` gives, for whoever a route leads to."""
+    return _json(STATE_OUTPUT, told)
+
+
+def ack_parcel(answer: Mapping[str, Any]) -> Parcel:
+    """An answer about a bundle on its way to the outbox."""
+    message = _json(ACK_OUTPUT, answer)
+    return Parcel(make=lambda _, __: message, size=len(message.body), priority=HIGHEST)
+
+
+def _json(output: str, content: Mapping[str, Any]) -> Message:
+    return Message(
+        output=output,
+        body=json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(),
+        content_type="application/json",
+        content_encoding="utf-8",
+        properties={"schema": f"{output}.1"},
+    )
 
 
 def _message(body: bytes, kind: str, priority: int, outbox: int, sequence: int) -> Message:

@@ -25,10 +25,12 @@ from bordnetz.errors import BordnetzError
 from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.collection import Collection
-from bordnetz.telemetry.config import Desired, unmatched
+from bordnetz.telemetry.config import MOST_STATE, Desired, Rule, state_signals, unmatched
 from bordnetz.telemetry.figures import Figures
 from bordnetz.telemetry.latest import Reading
+from bordnetz.telemetry.messages import state_message
 from bordnetz.telemetry.plan import Planner
+from bordnetz.telemetry.state import EACH
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ class Telemetry(Module[Desired]):
                     group.create_task(self._follow(edge, collection)),
                     group.create_task(collection.repeat_dictionary()),
                     group.create_task(collection.advance(TICK)),
+                    group.create_task(_tell_state(edge, collection)),
                 ]
                 try:
                     await self._capture(collection)
@@ -156,15 +159,21 @@ class Telemetry(Module[Desired]):
     # -- what an operator may ask
 
     def check(self, config: Desired) -> Iterable[Refusal]:
-        """Rules that match no signal of this vehicle, and more signals than can be described."""
+        """What matches no signal of this vehicle, and more signals than a message takes."""
+        names = self._catalogue.names
         useless = False
-        for index, reason in unmatched(config.collect, self._catalogue.names):
+        for index, reason in unmatched(config.collect, names):
             useless = True
             yield Refusal(("collect", index), reason)
         if not useless:
             excess = self._planner.plan(config).excess()
             if excess is not None:
                 yield Refusal(("collect",), excess)
+        for index, reason in unmatched([Rule(match=glob) for glob in config.state], names):
+            yield Refusal(("state", index), reason)
+        if (chosen := len(state_signals(config.state, names))) > MOST_STATE:
+            reason = f"these are {chosen} signals, the state has room for {MOST_STATE}; name fewer"
+            yield Refusal(("state",), reason)
 
     def methods(self) -> Iterable[Method[Any]]:
         """``flush``, ``snapshot`` and ``dictionary``."""
@@ -246,6 +255,16 @@ class Telemetry(Module[Desired]):
             "signals": len(self._catalogue.names),
             "problems": len(self._catalogue.problems),
         }
+
+
+async def _tell_state(edge: Edge[Desired], collection: Collection) -> None:
+    """Tell other modules the state, for ever: once a second at most, later ones wait."""
+    while True:
+        await asyncio.sleep(EACH)
+        state = collection.state
+        told = None if state is None else state.tell(time.monotonic())
+        if state is not None and told is not None and not await edge.send(state_message(told)):
+            state.untold()
 
 
 async def _first_of(*events: Coroutine[Any, Any, Any]) -> None:

@@ -19,6 +19,7 @@ from bordnetz.can.table import DecodeTable
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import SECOND, Desired
 from bordnetz.telemetry.latest import Latest
+from bordnetz.telemetry.state import State
 from bordnetz.telemetry.thin import Thinner
 
 FULL = 3072
@@ -41,6 +42,7 @@ class Pipeline:
         books: Where frames are counted; outlives the pipeline.
         stamp: For the batches.
         properties: Metered bytes of a message besides its body.
+        state: Gets all frames, too; nothing of it shows in the batches.
 
     Attributes:
         latest: The last value of every signal.
@@ -55,11 +57,13 @@ class Pipeline:
         books: Books,
         stamp: Stamp,
         properties: int,
+        state: State | None = None,
     ) -> None:
         self.latest = Latest(table.groups)
         self.samples = 0
         self._table = table
         self._books = books
+        self._state = state
         self._thinner = Thinner(table.groups)
         self._writer = Writer(dictionary, stamp, properties=properties)
         self._whole_blocks = desired.priority > URGENT
@@ -142,6 +146,8 @@ class Pipeline:
         return drafts
 
     def _decode_part(self, frames: Frames, now: float) -> list[Draft]:
+        if self._state is not None:
+            self._state.take(frames, now)
         matches = self._table.match(frames)
         kept = self._thinner.keep(matches.group, matches.id, frames.time[matches.frame])
         decoded = matches.decoded

@@ -9,7 +9,7 @@ from bordnetz.batch.errors import BatchError
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.table import DecodeTable
 from bordnetz.edge.message import MessageTooLargeError
-from bordnetz.telemetry.config import Desired, Rule, wanted_signals
+from bordnetz.telemetry.config import Desired, Rule, state_signals, wanted_signals
 from bordnetz.telemetry.messages import dictionary_parcel
 
 
@@ -69,6 +69,16 @@ class Planner:
         self._vehicle = vehicle
         self._nothing = Plan.of(Desired(), catalogue, vehicle)
         self._last: tuple[list[Rule], Plan] = [], self._nothing
+        self._last_state: tuple[list[str], DecodeTable | None] = [], None
+
+    def state(self, desired: Desired) -> DecodeTable | None:
+        """The table for the signals whose state is told, None for none; from any thread."""
+        globs, table = self._last_state
+        if globs != desired.state:
+            names = state_signals(desired.state, self.catalogue.names)
+            table = DecodeTable.compile(self.catalogue, dict.fromkeys(names, 0)) if names else None
+            self._last_state = desired.state, table
+        return table
 
     def plan(self, desired: Desired) -> Plan:
         """Of a configuration; from any thread."""

@@ -37,7 +37,10 @@ PIECES = 8
 MAX_MODULES = 50
 """Modules on one device (IoT Hub, quotas and throttling)."""
 
-OUTPUTS = {"telemetry": frozenset({"batches"})}
+OUTPUTS = {
+    "ota": frozenset({"bundle", "events", "manifest"}),
+    "telemetry": frozenset({"batches", "bundleAck", "state"}),
+}
 """Outputs of our own modules by command; of other images nothing is known."""
 
 _AGENT, _HUB, _DESIRED = "$edgeAgent", "$edgeHub", "properties.desired"
