@@ -74,6 +74,15 @@ def test_the_digest_is_that_of_the_content(file: Path, tmp_path: Path) -> None:
     assert Vehicle.load(file).digest != digest
 
 
+def test_the_table_of_the_update_module_is_left_to_it(file: Path) -> None:
+    plain = Vehicle.load(file)
+    file.write_text(GOOD + '[ota]\nanything = 5\n[[ota.ecu]]\nid = "head-unit"\n')
+    vehicle = Vehicle.load(file)
+    assert vehicle.ota == {"anything": 5, "ecu": [{"id": "head-unit"}]}
+    assert vehicle.digest == plain.digest
+    assert plain.ota is None
+
+
 def test_a_missing_dbc_file_is_named_with_its_place(file: Path) -> None:
     text = refusal(file, "powertrain.dbc", "absent.dbc")
     assert text.startswith(f"bus[0].dbc[0]: there is no file {file.parent / 'absent.dbc'}")
@@ -95,6 +104,7 @@ def test_a_missing_dbc_file_is_named_with_its_place(file: Path) -> None:
         ("receive_own_messages", "bitrate", "bus[1]: options.bitrate must stand beside options"),
         ("bitrate =", "baudrate =", "bus[0].baudrate: nothing is known under this name"),
         ('name = "demo"', "", "name: is missing"),
+        ('name = "demo"', 'name = "demo"\nota = 5', "ota: Input should be a valid dictionary, n"),
         (GOOD, 'name = "demo"\nbus = []', "bus: there should be at least one [[bus]]"),
         (GOOD, "name = ", "no valid TOML: "),
         (GOOD, "a = " + "[" * 4000, "no vehicle file: nested too deeply"),

@@ -8,6 +8,8 @@ interface = "socketcan"      # or "unix", or any interface python-can knows
 channel = "can0"
 bitrate = 500_000
 dbc = ["powertrain.dbc"]     # relative to the vehicle file
+
+[ota]                        # how updates are trusted and installed: read by the module ota alone
 """
 
 from __future__ import annotations
@@ -129,10 +131,13 @@ class Vehicle(_Model):
     Attributes:
         name: Of the vehicle.
         buses: In the order of the file; `bordnetz.can.frames.Frames.bus` points into it.
+        ota: The table ``[ota]`` as it stands there, which the update module checks; None where
+            there is none.  It is no part of the `digest`.
     """
 
     name: Name
     buses: tuple[Bus, ...] = Field(alias="bus", max_length=_MOST_BUSES)
+    ota: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
     _folder: Path = PrivateAttr(default_factory=Path)
 
     model_config = ConfigDict(populate_by_name=True)
