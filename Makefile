@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
+ONLY ?=
 # No index address in any committed file, one version for all supported Pythons.
 PIN_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help setup drive test check format bench sbom pins clean
+.PHONY: help setup drive test check format bench faults sbom pins clean
 
 help:  ## What can be typed here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +35,9 @@ check: $(VENV)/.ready  ## Format, lint, types, import rules; changes nothing
 
 bench: $(VENV)/.ready  ## Side by side with peers in one run; writes build/bench.json
 	$(BIN)/python -m bench $(ARGS)
+
+faults: $(VENV)/.ready  ## Power cuts, kills, failing disks; ONLY=name[,name]; writes build/faults.json
+	PYTHONPATH=tests $(BIN)/python -m faults $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 format: $(VENV)/.ready  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix-only --quiet .

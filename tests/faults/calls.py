@@ -1,0 +1,277 @@
+"""The work under strace: the process is killed at its n-th call of a kind, or the call fails."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .record import Places
+from .scenario import Child, Ended, Scenario, aftermath, in_child, telling, told
+from .shares import Found, shared
+from .system import mount, unmount
+
+CHANGING = (
+    "write",
+    "pwrite64",
+    "writev",
+    "copy_file_range",
+    "sendfile",
+    "fallocate",
+    "ftruncate",
+    "truncate",
+    "fsync",
+    "fdatasync",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "utimensat",
+)
+"""Calls after each of which the disk is another one."""
+
+SPACE = (
+    "write",
+    "pwrite64",
+    "writev",
+    "copy_file_range",
+    "fallocate",
+    "mkdir",
+    "symlink",
+    "rename",
+)
+DISK = (
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "rename",
+    "unlink",
+    "openat",
+    "pread64",
+)
+
+_LINE = re.compile(r"^(\d+) +(\w+)\((.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The n-th call of one kind by one thread, from 1.
+
+    Attributes:
+        call: Its name.
+        number: n.
+        text: Its arguments, as strace shows them.
+    """
+
+    call: str
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.number} ({self.text})"
+
+
+def traced(
+    work: Callable[[], None], calls: Iterable[str], output: Path, injection: str | None = None
+) -> Ended:
+    """Run it in a child under strace, from its first step on.
+
+    Args:
+        work: What to do.
+        calls: The calls that are written down.
+        output: Where to.
+        injection: What is done at which call, as strace takes it.
+    """
+    child = Child(work, held=True)
+    command = ["strace", "-f", "-o", str(output), "-s", "24", "-e", f"trace={','.join(calls)}"]
+    command += ["-e", "signal=none"]
+    if injection is not None:
+        command += ["-e", f"inject={injection}"]
+    with subprocess.Popen([*command, "-p", str(child.pid)], stderr=subprocess.PIPE) as strace:
+        assert strace.stderr is not None
+        first = strace.stderr.readline()
+        child.go()
+        ended = child.wait()
+        strace.stderr.read()
+    if b"attached" not in first:
+        raise RuntimeError(f"strace does not trace: {first.decode()}")
+    return ended
+
+
+def kill_points(work: Callable[[], None], calls: Sequence[str], scratch: Path) -> list[Point]:
+    """Every call of those kinds that the work makes."""
+    ended = traced(work, calls, scratch)
+    if ended != Ended():
+        raise RuntimeError(f"the work does not do by itself: {ended}")
+    counts: Counter[tuple[str, str]] = Counter()
+    points: dict[tuple[str, int], Point] = {}
+    for line in scratch.read_text(errors="replace").splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        thread, call, text = match.groups()
+        counts[thread, call] += 1
+        number = counts[thread, call]
+        points.setdefault((call, number), Point(call, number, text.rpartition(") = ")[0][:90]))
+    return list(points.values())
+
+
+class Stage:
+    """The scenario's folder on a file system in memory, laid anew for every try."""
+
+    def __init__(self, scenario: Scenario, places: Places) -> None:
+        """Set it up once; the copies are made of this."""
+        self._scenario = scenario
+        self._places = places
+        self._pristine = places.memory / "pristine"
+        self._lines = places.memory / "told"
+        self._trace = places.memory / "trace"
+        mount("tmpfs", places.mount, "tmpfs", "size=256m")
+        places.work.mkdir()
+        ended = in_child(lambda: scenario.setup(places.work))
+        if ended != Ended():
+            raise RuntimeError(f"{scenario.name} cannot be set up: {ended}")
+        shutil.copytree(places.work, self._pristine, symlinks=True)
+
+    def close(self) -> None:
+        """Unmount it."""
+        unmount(self._places.mount, lazily=True)
+        shutil.rmtree(self._pristine)
+
+    def lay(self) -> None:
+        """Everything as it was set up, and nothing told."""
+        shutil.rmtree(self._places.work)
+        shutil.copytree(self._pristine, self._places.work, symlinks=True)
+        self._lines.unlink(missing_ok=True)
+
+    def run(self, calls: Sequence[str], injection: str | None, *, recovery: bool = False) -> Ended:
+        """The work, or the recovery, under strace."""
+        return traced(self._work(recovery=recovery), calls, self._trace, injection)
+
+    def points(self, calls: Sequence[str], *, recovery: bool = False) -> list[Point]:
+        """Every call that the work makes, or the recovery."""
+        return kill_points(self._work(recovery=recovery), calls, self._trace)
+
+    def aftermath(self) -> list[str]:
+        """What is wrong after recovery."""
+        return aftermath(self._scenario, self._places.work, told(self._lines))
+
+    def _work(self, *, recovery: bool) -> Callable[[], None]:
+        work = self._scenario.recover if recovery else self._scenario.run
+        return lambda: work(self._places.work, telling(self._lines))
+
+
+def _points(scenario: Scenario, where: Places, calls: Sequence[str]) -> list[Point]:
+    stage = Stage(scenario, where)
+    try:
+        stage.lay()
+        return stage.points(calls)
+    finally:
+        stage.close()
+
+
+def _sample(points: list[Point], limit: int, seed: int) -> list[Point]:
+    if len(points) <= limit:
+        return points
+    return random.Random(seed).sample(points, limit)
+
+
+def kill_everywhere(
+    scenario: Scenario, where: Places, limit: int, progress: Callable[[int], None]
+) -> Found:
+    """Kill the work at every call that changes the disk; recover, check."""
+    found = Found()
+    points = _sample(_points(scenario, where, CHANGING), limit, 1)
+
+    def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
+        stage = Stage(scenario, places)
+        for point in some:
+            stage.lay()
+            injection = f"{point.call}:signal=SIGKILL:when={point.number}"
+            ended = stage.run(CHANGING, injection)
+            wrong = unexpected(ended, "the work", killed=True)
+            yield f"killed at {point}", wrong + stage.aftermath()
+
+    shared(found, points, where, work, progress)
+    return found
+
+
+def kill_twice(
+    scenario: Scenario,
+    where: Places,
+    limit: int,
+    inner: int,
+    progress: Callable[[int], None],
+) -> Found:
+    """Kill the work, then the recovery: so many times for each of the first kills."""
+    found = Found()
+    points = _sample(_points(scenario, where, CHANGING), limit, 2)
+
+    def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
+        stage = Stage(scenario, places)
+        for point in some:
+            first = f"{point.call}:signal=SIGKILL:when={point.number}"
+            stage.lay()
+            stage.run(CHANGING, first)
+            every = stage.points(CHANGING, recovery=True)
+            for second in _sample(every, inner, point.number):
+                stage.lay()
+                stage.run(CHANGING, first)
+                injection = f"{second.call}:signal=SIGKILL:when={second.number}"
+                ended = stage.run(CHANGING, injection, recovery=True)
+                wrong = unexpected(ended, "the recovery", killed=True)
+                yield f"killed at {point} then {second}", wrong + stage.aftermath()
+
+    shared(found, points, where, work, progress)
+    return found
+
+
+def fail_everywhere(
+    scenario: Scenario,
+    where: Places,
+    calls: Sequence[str],
+    error: str,
+    limit: int,
+    progress: Callable[[int], None],
+) -> Found:
+    """Let every call of those kinds fail once; recover, check."""
+    found = Found()
+    points = _sample(_points(scenario, where, calls), limit, 3)
+
+    def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
+        stage = Stage(scenario, places)
+        for point in some:
+            stage.lay()
+            ended = stage.run(calls, f"{point.call}:error={error}:when={point.number}")
+            wrong = unexpected(ended, "the work")
+            yield f"{error} at {point}", wrong + stage.aftermath()
+
+    shared(found, points, where, work, progress)
+    return found
+
+
+def unexpected(ended: Ended, what: str, *, killed: bool = False) -> list[str]:
+    """What is wrong with the way it ended: done or refused in words is right, a crash is not."""
+    if ended.crashed is not None:
+        return [f"{what} crashes: {ended.crashed}"]
+    if ended.signal not in (0, 9 if killed else 0):
+        return [f"{what} dies of signal {ended.signal}"]
+    return []

@@ -1,0 +1,137 @@
+"""Many tries, shared among all cores; what they found, as it comes in."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from .record import Places
+from .system import end_with_parent, mount, own_mounts, unmount
+
+T = TypeVar("T")
+
+_KEPT = 20
+"""Violations that are kept in words; all are counted."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What came of tries.
+
+    Attributes:
+        tried: How many.
+        violations: How many of them found something wrong.
+        words: What, of the first of them.
+    """
+
+    tried: int = 0
+    violations: int = 0
+    words: list[str] = field(default_factory=list)
+
+    def add(self, what: str, wrong: Sequence[str]) -> None:
+        """Count one try.
+
+        Args:
+            what: Tells it from all others.
+            wrong: What it found.
+        """
+        self.tried += 1
+        if wrong:
+            self.violations += 1
+            if len(self.words) < _KEPT:
+                self.words.append(f"{what}: {'; '.join(wrong)}")
+
+    def join(self, other: Found) -> None:
+        """Count another's tries as one's own."""
+        self.tried += other.tried
+        self.violations += other.violations
+        self.words = (self.words + other.words)[:_KEPT]
+
+
+@contextmanager
+def places() -> Iterator[Places]:
+    """Paths to work with, and memory that is a folder; for a process with mounts of its own."""
+    with tempfile.TemporaryDirectory(prefix="bordnetz-faults-") as name:
+        found = Places(Path(name))
+        mount("tmpfs", found.memory, "tmpfs", "size=75%")
+        try:
+            yield found
+        finally:
+            unmount(found.memory, lazily=True)
+
+
+def shared(
+    found: Found,
+    items: Sequence[T],
+    where: Places,
+    work: Callable[[Iterable[T], Places], Iterator[tuple[str, list[str]]]],
+    progress: Callable[[int], None],
+) -> None:
+    """Do the work on all items with a process a core, each with mounts of its own.
+
+    Args:
+        found: Where it is counted.
+        items: What to try; each process gets some of them in their order.
+        where: The same paths for all; the memory is each one's own.
+        work: Yields for every try what it was and what is wrong.
+        progress: Hears how many have been tried.
+
+    Raises:
+        RuntimeError: A process has ended before its work was done.
+    """
+    cores = max(1, len(os.sched_getaffinity(0)))
+    # Neighbours share what they have in common, so each process gets a run of items.
+    size = -(-len(items) // cores)
+    running = []
+    for first in range(0, len(items), max(1, size)):
+        result, out = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                end_with_parent()
+                os.close(result)
+                _serve(items[first : first + size], where, work, out)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+                raise
+            finally:
+                os._exit(status)
+        os.close(out)
+        running.append((pid, os.fdopen(result, "rb")))
+    for _, file in running:
+        for what, wrong in _received(file):
+            found.add(what, wrong)
+            progress(found.tried)
+        file.close()
+    if any(os.waitpid(pid, 0)[1] for pid, _ in running):
+        raise RuntimeError("a process of the harness has failed; what it said is above")
+
+
+def _serve(
+    items: Sequence[T],
+    where: Places,
+    work: Callable[[Iterable[T], Places], Iterator[tuple[str, list[str]]]],
+    out: int,
+) -> None:
+    own_mounts()
+    mount("tmpfs", where.memory, "tmpfs", "size=75%")
+    with os.fdopen(out, "wb", buffering=0) as file:
+        for tried in work(items, where):
+            file.write(pickle.dumps(tried))
+
+
+def _received(file: BinaryIO) -> Iterator[tuple[str, list[str]]]:
+    while True:
+        try:
+            yield pickle.load(file)
+        except EOFError:
+            return
