@@ -10,8 +10,9 @@ from pathlib import Path
 
 from .calls import DISK, SPACE, fail_everywhere, kill_everywhere, kill_twice
 from .controls import Replacing
+from .metadata import Checking
 from .outbox import Sending
-from .record import Places, fresh, record
+from .record import Places, Record, fresh, record
 from .replay import Plan, replay, replay_twice
 from .resources import broken_disk, few_descriptors, read_only, small_disk
 from .scenario import Ended, Scenario
@@ -50,13 +51,19 @@ class Row:
         return None
 
 
+def _whole(scenario: Scenario, places: Places, size: int) -> Record:
+    """A record of the work in which nothing goes wrong."""
+    taken = record(scenario, places, fresh(scenario, places, size))
+    if taken.ended != Ended():
+        raise RuntimeError(f"{scenario.name} does not do by itself: {taken.ended}")
+    return taken
+
+
 def crash(scenario: Scenario, limit: int, *, draws: int = 3, size: int = 16) -> Work:
     """Power cuts at block level."""
 
     def work(places: Places, short: bool, progress: Progress) -> Found:
-        taken = record(scenario, places, fresh(scenario, places, size))
-        if taken.ended != Ended():
-            raise RuntimeError(f"{scenario.name} does not do by itself: {taken.ended}")
+        taken = _whole(scenario, places, size)
         return replay(scenario, taken, places, Plan(80 if short else limit, draws), progress)
 
     return work
@@ -66,7 +73,7 @@ def crash_twice(scenario: Scenario, outer: int, inner: int, *, size: int = 16) -
     """Power cuts at block level, and again during the recovery."""
 
     def work(places: Places, short: bool, progress: Progress) -> Found:
-        taken = record(scenario, places, fresh(scenario, places, size))
+        taken = _whole(scenario, places, size)
         plan = Plan(4 if short else outer)
         return replay_twice(scenario, taken, places, plan, 6 if short else inner, progress)
 
@@ -192,4 +199,5 @@ ROWS: Sequence[Row] = (
         crash(Replacing(synced=True), 10_000),
     ),
     *rows_of(Sending(), "the outbox", 1_000),
+    *rows_of(Checking(), "looking for updates", 1_000),
 )

@@ -6,6 +6,7 @@ import os
 import pickle
 import select
 import signal
+import socket
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -81,15 +82,16 @@ class Child:
             work: What to do there; what it returns must be picklable.
             held: It waits for `go`.
         """
-        self._result, out = os.pipe()
+        # Nobody else sends on sockets: it is no point to be killed at, and never fails.
+        self._result, out = socket.socketpair()
         hold, self._go = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._go)
-            os.close(self._result)
+            self._result.close()
             _work(work, hold if held else None, out)
         os.close(hold)
-        os.close(out)
+        out.close()
 
     def go(self) -> None:
         """Let it begin."""
@@ -107,7 +109,7 @@ class Child:
             if not select.select([self._result], [], [], patience)[0]:
                 hung = True
                 break
-            chunk = os.read(self._result, 1 << 16)
+            chunk = self._result.recv(1 << 16)
             if not chunk:
                 break
             received += chunk
@@ -118,7 +120,7 @@ class Child:
             if hung:
                 os.kill(self.pid, signal.SIGKILL)
         _, status = os.waitpid(self.pid, 0)
-        os.close(self._result)
+        self._result.close()
         os.close(self._go)
         if hung:
             return Ended(crashed=f"still running after {patience:g} s")
@@ -128,7 +130,7 @@ class Child:
         return Ended(signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else -1)
 
 
-def _work(work: Callable[[], Any], hold: int | None, out: int) -> None:
+def _work(work: Callable[[], Any], hold: int | None, out: socket.socket) -> None:
     """The child's life; it does not return."""
     try:
         end_with_parent()
@@ -141,8 +143,7 @@ def _work(work: Callable[[], Any], hold: int | None, out: int) -> None:
             ended = Ended(refused=str(error))
         except BaseException:  # noqa: BLE001 - the parent reports it as a violation
             ended = Ended(crashed=traceback.format_exc())
-        with os.fdopen(out, "wb") as file:
-            pickle.dump(ended, file)
+        out.sendall(pickle.dumps(ended))
     finally:
         os._exit(0)
 
