@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import rauc_bench
+import swupdate_bench
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,30 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Signers:
+    """Whom the head unit trusts, and whom not."""
+
+    ours: rauc_bench.Keys
+    theirs: rauc_bench.Keys
+
+
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
-    lacks = rauc_bench.missing()
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Signers:
+    lacks = rauc_bench.missing(["openssl"])
+    if lacks:
+        pytest.skip(f"no {', '.join(lacks)} here")
+    folder = tmp_path_factory.mktemp("keys")
+    return Signers(rauc_bench.Keys(folder, "ours"), rauc_bench.Keys(folder, "theirs"))
+
+
+@pytest.fixture(scope="session")
+def bundles(keys: Signers, tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    lacks = rauc_bench.missing(rauc_bench.PROGRAMS)
     if lacks:
         pytest.skip(f"no {', '.join(lacks)} here")
     folder = tmp_path_factory.mktemp("bundles")
-    ours, theirs = rauc_bench.Keys(folder, "ours"), rauc_bench.Keys(folder, "theirs")
+    ours, theirs = keys.ours, keys.theirs
     size = rauc_bench.SLOT_SIZE
     images = [letter * size for letter in (b"1", b"2")]
 
@@ -54,4 +72,13 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
 @pytest.fixture
 def unit(bundles: Bundles, tmp_path: Path) -> Iterator[rauc_bench.Bench]:
     with rauc_bench.bench(tmp_path, bundles.keyring) as unit:
+        yield unit
+
+
+@pytest.fixture
+def swunit(keys: Signers, tmp_path: Path) -> Iterator[swupdate_bench.Bench]:
+    lacks = rauc_bench.missing(swupdate_bench.PROGRAMS)
+    if lacks:
+        pytest.skip(f"no {', '.join(lacks)} here")
+    with swupdate_bench.bench(tmp_path, keys.ours.certificate) as unit:
         yield unit

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -103,9 +103,9 @@ BUS = """<busconfig>
 """
 
 
-def missing() -> list[str]:
-    """What a machine lacks for this bench."""
-    lacks = [name for name in PROGRAMS if shutil.which(name) is None]
+def missing(programs: Sequence[str]) -> list[str]:
+    """What a machine lacks for a bench."""
+    lacks = [name for name in programs if shutil.which(name) is None]
     if os.geteuid() != 0:
         lacks.append("root")
     if not Path("/dev/loop-control").exists():
@@ -127,7 +127,7 @@ class Keys:
         self.key = folder / f"{name}.key"
         self.certificate = folder / f"{name}.crt"
         request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
-        _run(*request, "-subj", f"/CN={name}", "-keyout", self.key, "-out", self.certificate)
+        run(*request, "-subj", f"/CN={name}", "-keyout", self.key, "-out", self.certificate)
 
 
 def make_bundle(folder: Path, keys: Keys, image: bytes, name: str, slot: str = "rootfs") -> Path:
@@ -140,7 +140,7 @@ def make_bundle(folder: Path, keys: Keys, image: bytes, name: str, slot: str = "
         f"[image.{slot}]\nfilename=image.img\n"
     )
     bundle = folder / f"{name}.raucb"
-    _run("rauc", "bundle", f"--cert={keys.certificate}", f"--key={keys.key}", content, bundle)
+    run("rauc", "bundle", f"--cert={keys.certificate}", f"--key={keys.key}", content, bundle)
     return bundle
 
 
@@ -238,7 +238,7 @@ class Bench:
         for line in Path("/proc/self/mounts").read_text().splitlines():
             where = line.split()[1]
             if where.startswith(str(self.folder)):
-                _run("umount", where)
+                run("umount", where)
 
     def reboot(self) -> None:
         """The boot loader takes the primary slot, if it is good, and else the other."""
@@ -359,7 +359,7 @@ def bench(
         for number in range(2):
             disk = folder / f"disk{number}"
             disk.write_bytes(bytes(SLOT_SIZE))
-            devices.append(Path(_run("losetup", "--find", "--show", disk).strip()))
+            devices.append(Path(run("losetup", "--find", "--show", disk).strip()))
         unit = Bench(folder, keyring, devices, activate, more)
         unit.start()
         yield unit
@@ -368,10 +368,10 @@ def bench(
             unit.stop()
             unit.unmount()
         for device in devices:
-            _run("losetup", "--detach", device)
+            run("losetup", "--detach", device)
 
 
-def _run(*argv: object) -> str:
+def run(*argv: object) -> str:
     done = subprocess.run([str(part) for part in argv], capture_output=True, check=False, text=True)
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return done.stdout

@@ -19,16 +19,14 @@ active as soon as it is written, and a power cut in the moment before that is un
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from bordnetz.ota import durable
+from bordnetz.ota.installers import staged
 from bordnetz.ota.installers.command import Command, CommandError
 from bordnetz.ota.installers.installer import (
     Activation,
@@ -90,7 +88,7 @@ class RaucInstaller(Installer):
     def room(self, job: Job) -> int:
         """What the bundle lacks in our folder, where it has to be copied there."""
         durable.make_folder(self._folder)
-        if self._place(job).exists() or self._same_device(job):
+        if self._place(job).exists() or staged.same_device(self._folder, job.payload):
             return 0
         return max(job.new.length - shutil.disk_usage(self._folder).free, 0)
 
@@ -100,13 +98,10 @@ class RaucInstaller(Installer):
         if place.exists():
             return
         durable.make_folder(self._folder)
-        try:
-            if self._same_device(job):
-                durable.rename(job.payload, place)
-            else:
-                _copy(job.payload, place)
-        except OSError as error:
-            raise InstallError(f"{job.payload}: cannot be copied to {place}: {error}") from error
+        if staged.same_device(self._folder, job.payload):
+            durable.rename(job.payload, place)
+        else:
+            staged.copy(job.payload, place)
 
     def install(self, job: Job) -> None:
         """Have RAUC install the bundle into the slots that do not run."""
@@ -131,7 +126,7 @@ class RaucInstaller(Installer):
                 )
             elif begun.installed and record.content(begun.new, _look(_find(slots, begun.new))):
                 return
-            _check(self._place(job), job)
+            staged.check(self._place(job), job.new)
             rauc.install(str(self._seen / self._place(job).name), self._progress, deadline)
             new = _find(rauc.settled(deadline), begun.new)
             same = begun.before is not None and begun.before.sha256 == job.new.sha256
@@ -217,12 +212,6 @@ class RaucInstaller(Installer):
     def _place(self, job: Job) -> Path:
         return self._folder / f"{job.new.sha256}.raucb"
 
-    def _same_device(self, job: Job) -> bool:
-        try:
-            return self._folder.stat().st_dev == job.payload.stat().st_dev
-        except OSError:
-            return False
-
     @staticmethod
     def _installed(record: Record, slots: dict[str, Slot], job: Job) -> Begun:
         """The attempt, sure to have its payload in the new slot."""
@@ -294,29 +283,3 @@ def _find(slots: dict[str, Slot], name: str) -> Slot:
 def _look(slot: Slot) -> str:
     """What tells whether a slot was written since."""
     return f"{slot.sha256[:64]} {slot.count}"
-
-
-def _check(path: Path, job: Job) -> None:
-    """Read the bundle once more, for it may have lain there for days."""
-    try:
-        with path.open("rb") as file:
-            length = os.fstat(file.fileno()).st_size
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InstallError(f"{path}: the bundle cannot be read: {error}") from error
-    if (length, sha256) != (job.new.length, job.new.sha256):
-        raise InstallError(f"{path}: the bundle has changed since it was verified; not installed")
-
-
-def _copy(source: Path, place: Path) -> None:
-    new = place.with_name(durable.NEW + place.name)
-    try:
-        with source.open("rb") as reader, new.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
-        durable.rename(new, place)
-    except OSError:
-        with suppress(OSError):
-            new.unlink()
-        raise
