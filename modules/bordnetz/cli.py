@@ -20,6 +20,10 @@ VERBS = {
         "Expand and check a deployment template.",
     ),
     "ota": ("bordnetz.ota.command:ota", "Run the update module, and look into updates."),
+    "release": (
+        "bordnetz.release.command:release",
+        "Make, sign and publish updates for a fleet.",
+    ),
     "simulate": ("bordnetz.laptop.vehicle.command:simulate", "Drive a simulated electric car."),
     "store": (
         "bordnetz.laptop.store.command:store",

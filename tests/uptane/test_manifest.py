@@ -15,7 +15,7 @@ from bordnetz.uptane.manifest import (
     Attack,
     EcuReport,
     Installed,
-    claimed_vehicle,
+    claimed,
     make,
     verify,
 )
@@ -87,7 +87,7 @@ def test_of_many_attacks_the_newest_are_told():
 
 
 def test_a_manifest_tells_whose_it_claims_to_be_before_it_is_verified():
-    assert claimed_vehicle(manifest(vehicle_id="car-9")) == "car-9"
+    assert claimed(manifest(vehicle_id="car-9", sequence=7)) == ("car-9", 7)
 
 
 def test_a_manifest_signed_by_another_key_is_refused():

@@ -27,7 +27,7 @@ __all__ = [
     "EcuReport",
     "Installed",
     "Manifest",
-    "claimed_vehicle",
+    "claimed",
     "make",
     "verify",
 ]
@@ -193,13 +193,16 @@ def make(
     return _canonical(_sign(signed, signer))
 
 
-def claimed_vehicle(data: bytes) -> str:
-    """Whose manifest it claims to be, so that the keys to `verify` it with can be found.
+def claimed(data: bytes) -> tuple[str, int]:
+    """Whose manifest it claims to be, and its sequence, before it is verified.
+
+    By the first the keys for `verify` are found, by the second several are put in order.
 
     Raises:
         UptaneError: It is no manifest.
     """
-    return _parse(data)[1].vehicle_id
+    _, signed = _parse(data)
+    return signed.vehicle_id, signed.sequence
 
 
 def verify(data: bytes, keys: Sequence[Key]) -> Manifest:
