@@ -202,7 +202,7 @@ class _HttpStream(Stream):
 def _accepted(where: str, response: BaseHTTPResponse, offset: int) -> tuple[int, int | None]:
     """What an answer brings: its first byte's offset, and the whole file's length."""
     status = response.status
-    if status not in (200, 206):
+    if status != 200 and not (offset and status == 206):
         raise _refusal(where, status, offset)
     headers = response.headers
     if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
@@ -214,17 +214,8 @@ def _accepted(where: str, response: BaseHTTPResponse, offset: int) -> tuple[int,
         return 0, length
     found = _RANGE.fullmatch(headers.get("Content-Range", ""))
     first, last, whole = map(int, found.groups()) if found else (-1, -1, -1)
-    if (
-        first != offset
-        or not first <= last < whole
-        or length not in (None, last - first + 1)
-        # A reading that began at the first byte has asked for no part.
-        or not offset
-    ):
-        raise RefusedError(
-            f"{where}: of what was asked for from byte {offset} on, another part was sent; check "
-            "the server, or whatever caches for it"
-        )
+    if first != offset or not first <= last < whole or length not in (None, last - first + 1):
+        raise ChangedError(f"{where}: another part than the one from byte {offset} on was sent")
     return first, whole
 
 

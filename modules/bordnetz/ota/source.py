@@ -140,7 +140,7 @@ class PayloadSource(Source):
 
 
 class ChangedError(SourceError):
-    """The file has been replaced since its beginning was read; it has to be read anew."""
+    """What can be read is not the rest of what was begun; it has to be read from its beginning."""
 
 
 def segments(name: str) -> list[str]:
