@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from bordnetz.edge.twin import ROOM, PRIVATE, WHOLE, Refusal, Twin, json_size, merged
+from bordnetz.edge.twin import PRIVATE, ROOM, WHOLE, Refusal, Twin, json_size, merged
 
 
 class Rule(BaseModel):
@@ -169,6 +169,32 @@ def test_what_makes_no_sense_in_this_vehicle_is_refused_like_what_is_malformed()
     twin.recheck()
     assert [rule.match for rule in twin.config.collect] == ["a", "x", "b"]
     assert twin.acknowledgements["collect"]["ac"] == 200
+
+
+def test_what_was_accepted_stays_only_as_far_as_it_still_makes_sense():
+    known = {"a", "b"}
+
+    def check(config):
+        for index, rule in enumerate(config.collect):
+            if rule.match not in known:
+                yield Refusal(("collect", index), "no such signal")
+
+    twin = Prompt(Desired, check)
+    twin.replace({"collect": [{"match": "a"}, {"match": "b"}], "batchWindow": 5, "$version": 1})
+    assert twin.patch({"batchWindow": 0, "$version": 2})
+    known.remove("b")
+    twin.recheck()
+    assert [rule.match for rule in twin.config.collect] == ["a"]
+    assert twin.acknowledgements["collect"]["ad"] == "collect[1]: no such signal"
+    # What was refused for its own sake keeps what was there before.
+    assert twin.config.batch_window == 5
+    # Nor does the senseless rule cost the properties that come later.
+    assert twin.patch({"batchWindow": 7, "$version": 3})
+    assert twin.config.batch_window == 7
+    assert [rule.match for rule in twin.config.collect] == ["a"]
+    known.add("b")
+    twin.recheck()
+    assert [rule.match for rule in twin.config.collect] == ["a", "b"]
 
 
 class FirstMatch(BaseModel):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ BA_DEF_DEF_ "VFrameFormat" "StandardCAN";
 BA_ "VFrameFormat" BO_ 2364539904 3;
 """
 SIGNALS = 9
+NO_BUNDLES = Path("/nowhere/bundles")
 VEHICLE = """
 name = "test"
 [[bus]]
@@ -127,6 +129,28 @@ class Car:
         """Sends Motor frames with these numbers."""
         self.send(frames(MOTOR, motor(numbers)))
 
+    @property
+    def bundles(self):
+        """The folder of bundles, which is not there before the first one."""
+        return self.folder / "bundles"
+
+    def bundle(self, name, **files):
+        """Makes a bundle: the car's own files, but for those given (``drive_dbc="..."``)."""
+        digest = sha256(name.encode()).hexdigest()
+        folder = self.bundles / digest
+        folder.mkdir(parents=True)
+        own = {"vehicle_toml": self.file.read_text(), "drive_dbc": DRIVE, "truck_dbc": TRUCK}
+        for file, text in {**own, **files}.items():
+            (folder / file.replace("_", ".")).write_text(text)
+        return digest
+
+    def choose(self, digest):
+        """Lets ``current`` be a bundle, as the update module does."""
+        self.bundles.mkdir(exist_ok=True)
+        link = self.bundles / "current"
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"{digest}/")
+
     def hang_up(self):
         """Lets go of the sockets, as their other end was or will be made anew."""
         for sender in self._senders.values():
@@ -148,6 +172,7 @@ class Process:
             "BORDNETZ_STATE": str(state),
             "BORDNETZ_METRICS_ADDRESS": "127.0.0.1:0",
             "BORDNETZ_VEHICLE": str(vehicle),
+            "BORDNETZ_BUNDLES": str(vehicle.with_name("bundles")),
         }
         with self.log.open("ab") as log:
             self._before = log.tell()

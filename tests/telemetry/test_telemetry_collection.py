@@ -5,7 +5,7 @@ import time
 from hashlib import sha256
 
 import pytest
-from telemetry_help import MOTOR, Car, frames, motor
+from telemetry_help import MOTOR, NO_BUNDLES, Car, frames, motor
 
 from bordnetz.batch.reader import Reader
 from bordnetz.can.catalogue import Catalogue
@@ -134,7 +134,7 @@ def test_more_signals_than_a_dictionary_holds_are_refused_as_a_whole(tmp_path):
     (tmp_path / "large.dbc").write_text("\n".join(lines) + "\n")
     bus = {"name": "b", "interface": "unix", "channel": "x", "dbc": ["large.dbc"]}
     vehicle = Vehicle(name="large", buses=[bus]).within(tmp_path)
-    module = Telemetry(vehicle, None)
+    module = Telemetry(vehicle, None, NO_BUNDLES)
     (refusal,) = module.check(collect("*"))
     assert refusal.path == ("collect",)
     assert refusal.reason == (
@@ -151,7 +151,7 @@ def test_more_signals_than_the_state_has_room_for_are_refused_as_a_whole(tmp_pat
         lines += [f' SG_ s{n} : {8 * n}|8@1+ (1,0) [0|0] "" X' for n in range(8)]
     (tmp_path / "many.dbc").write_text("\n".join(lines) + "\n")
     bus = {"name": "b", "interface": "unix", "channel": "x", "dbc": ["many.dbc"]}
-    module = Telemetry(Vehicle(name="many", buses=[bus]).within(tmp_path), None)
+    module = Telemetry(Vehicle(name="many", buses=[bus]).within(tmp_path), None, NO_BUNDLES)
     (refusal,) = module.check(Desired(state=["b.*"]))
     assert refusal.path == ("state",)
     assert refusal.reason == ("these are 56 signals, the state has room for 50; name fewer")

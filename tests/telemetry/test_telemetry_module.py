@@ -4,7 +4,7 @@ import asyncio
 from contextlib import ExitStack, suppress
 
 import pytest
-from telemetry_help import MOTOR, frames, motor
+from telemetry_help import MOTOR, NO_BUNDLES, frames, motor
 
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import Block
@@ -48,6 +48,13 @@ class Edge:
     def room(self):
         return self.outbox.room
 
+    @property
+    def config(self):
+        return self.desired
+
+    async def send(self, message):
+        return False
+
     async def configs(self):
         yield self.desired
         await asyncio.Event().wait()
@@ -90,7 +97,7 @@ async def test_what_came_before_a_bus_failed_is_stored_and_the_failure_is_told(e
     edge.desired = edge.desired.model_copy(update={"batch_window": 3600.0})
     failure = BusError("bus 'drive' can no longer be read: unplugged")
     # Recorded, so that the bus is not read before the configuration is there.
-    module = Telemetry(car.vehicle, Bus(blocks(5), failure), recorded=True)
+    module = Telemetry(car.vehicle, Bus(blocks(5), failure), NO_BUNDLES, recorded=True)
     with pytest.raises(ExceptionGroup) as caught:
         await module.run(edge)
     assert caught.value.exceptions == (failure,)
@@ -103,7 +110,7 @@ async def test_what_came_before_a_bus_failed_is_stored_and_the_failure_is_told(e
 @pytest.mark.parametrize("recorded", [True, False])
 async def test_a_cancelled_run_leaves_nothing_behind(edge, car, recorded, caplog):
     edge.desired = Desired()
-    module = Telemetry(car.vehicle, Bus([]), recorded=recorded)
+    module = Telemetry(car.vehicle, Bus([]), NO_BUNDLES, recorded=recorded)
     running = asyncio.create_task(module.run(edge))
     await until(lambda: "collecting" in edge.reported)
     running.cancel()
@@ -115,7 +122,7 @@ async def test_a_cancelled_run_leaves_nothing_behind(edge, car, recorded, caplog
 
 
 async def test_a_run_cut_off_says_how_many_samples_are_lost(edge, car, caplog):
-    module = Telemetry(car.vehicle, Bus(blocks(3)), recorded=True)
+    module = Telemetry(car.vehicle, Bus(blocks(3)), NO_BUNDLES, recorded=True)
     running = asyncio.create_task(module.run(edge))
     await until(lambda: decoded(module) == 30)
     running.cancel()
@@ -126,7 +133,7 @@ async def test_a_run_cut_off_says_how_many_samples_are_lost(edge, car, caplog):
 
 async def test_a_stopped_recording_ends_though_nothing_is_collected(edge, car):
     edge.desired = Desired()
-    module = Telemetry(car.vehicle, Bus(blocks(1)), recorded=True)
+    module = Telemetry(car.vehicle, Bus(blocks(1)), NO_BUNDLES, recorded=True)
     running = asyncio.create_task(module.run(edge))
     await until(lambda: "collecting" in edge.reported)
     await module.stop()
@@ -136,7 +143,7 @@ async def test_a_stopped_recording_ends_though_nothing_is_collected(edge, car):
 
 
 async def test_a_stopped_module_stores_everything(edge, car):
-    module = Telemetry(car.vehicle, Bus(blocks(7)), recorded=True)
+    module = Telemetry(car.vehicle, Bus(blocks(7)), NO_BUNDLES, recorded=True)
     running = asyncio.create_task(module.run(edge))
     await until(lambda: decoded(module) == 70)
     await module.stop()

@@ -19,7 +19,17 @@ from telemetry_help import (
 )
 
 from bordnetz.edge import run
-from bordnetz.telemetry import backlog, collection, config, messages, module, pipeline, state
+from bordnetz.telemetry import (
+    backlog,
+    bundle,
+    collection,
+    config,
+    messages,
+    module,
+    pipeline,
+    state,
+    switch,
+)
 from bordnetz.telemetry.books import NO_BUS, REASONS
 from bordnetz.telemetry.command import telemetry
 from bordnetz.telemetry.config import Desired
@@ -344,6 +354,22 @@ def test_the_state_of_the_page_is_the_one_told():
     assert f"every {state.PERIOD:g} s at least" in text
     assert f"for {state.STALE:g} s" in text
     assert f"more than {config.MOST_STATE} signals in all" in section("## Desired properties")
+
+
+def test_bundles_of_the_page_are_those_taken():
+    announced, refused = examples("## Bundles")
+    switch.Announcement.model_validate(announced)
+    assert re.fullmatch(bundle.HASH, announced["hash"])
+    assert refused.keys() == switch._refusal("", "").keys()
+    text = section("## Bundles")
+    assert f"for {switch.PATIENCE:g} s at most" in text
+    assert f"over {bundle.MOST_FILES:,} files or {bundle.MOST_BYTES >> 20} MiB" in text
+    about = section("### Answers about bundles")
+    message = messages.ack_parcel(refused).make(0, 0)
+    for value in (message.output, message.content_type, message.content_encoding):
+        assert f"`{value}`" in about
+    for name, value in message.properties.items():
+        assert f"property `{name}` `{value}`" in about
 
 
 def test_the_books_of_the_page_are_those_kept():

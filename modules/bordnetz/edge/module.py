@@ -186,6 +186,10 @@ class Edge(Generic[M]):
         """Judge the desired properties again, after something `Module.check` looks at changed."""
         self._twin.recheck()
 
+    async def settled(self) -> None:
+        """Wait until all that was seen of the desired properties is judged."""
+        await self._twin.settled()
+
     async def put(
         self,
         make: Callable[[int, int], Message],

@@ -116,6 +116,7 @@ class Twin(Generic[M]):
             if PRIVATE in field.metadata
         }
         self._accepted: dict[str, Any] = {}
+        self._doubted = False
         self._changed = asyncio.Event()
         self._unjudged = asyncio.Event()
         self._settled = asyncio.Event()
@@ -151,13 +152,18 @@ class Twin(Generic[M]):
         return True
 
     def recheck(self) -> None:
-        """Judge the desired properties again, after something that ``check`` looks at changed."""
+        """Judge the desired properties again, after something that ``check`` looks at changed.
+
+        What was accepted before is judged, too: of it only stays what still makes sense.
+        """
+        self._doubted = True
         self._see(self._desired)
 
     def judge(self) -> None:
         """Judge what was seen last, now."""
         self._unjudged.clear()
-        self._conclude(self._judged(self._desired))
+        doubted, self._doubted = self._doubted, False
+        self._conclude(self._judged(self._desired, doubted))
         self._settled.set()
 
     async def judging(self) -> AsyncIterator[Mapping[str, Any]]:
@@ -168,8 +174,9 @@ class Twin(Generic[M]):
         while True:
             await self._unjudged.wait()
             self._unjudged.clear()
+            doubted, self._doubted = self._doubted, False
             try:
-                self._conclude(await in_thread(partial(self._judged, self._desired)))
+                self._conclude(await in_thread(partial(self._judged, self._desired, doubted)))
             except Exception:
                 log.exception("desired properties cannot be judged, those before them stay")
             yield self.acknowledgements
@@ -194,12 +201,13 @@ class Twin(Generic[M]):
             self._changed.set()
             self._changed = asyncio.Event()
 
-    def _judged(self, desired: dict[str, Any]) -> _Judgement[M]:
+    def _judged(self, desired: dict[str, Any], doubted: bool) -> _Judgement[M]:
         version = desired.get("$version", 0)
         properties = {k: v for k, v in desired.items() if not k.startswith("$")}
         unknown = sorted(properties.keys() - self._known)
         wanted = {name: value for name, value in properties.items() if name in self._known}
-        config, accepted, reasons = self._accept(wanted)
+        before = self._accept(self._accepted, {})[1] if doubted else self._accepted
+        config, accepted, reasons = self._accept(wanted, before)
         acknowledgements: dict[str, Any] = {}
         for name in wanted:
             said = "; ".join(reasons.get(name, ())[:_REASONS_SHOWN])
@@ -218,7 +226,9 @@ class Twin(Generic[M]):
             acknowledgements[name] = {"ac": REFUSED, "av": version, "ad": reason[:_REASON]}
         return _Judgement(version, config, accepted, _fitted(acknowledgements))
 
-    def _accept(self, wanted: dict[str, Any]) -> tuple[M, dict[str, Any], dict[str, list[str]]]:
+    def _accept(
+        self, wanted: dict[str, Any], accepted: dict[str, Any]
+    ) -> tuple[M, dict[str, Any], dict[str, list[str]]]:
         """Find what can be accepted: first without the bad parts, then without bad properties.
 
         What is malformed comes first, for `check` looks at whole configurations alone.
@@ -233,7 +243,7 @@ class Twin(Generic[M]):
                     if said not in reasons.setdefault(str(name), []):
                         reasons[str(name)].append(said)
                 parts[cut(refusal.path)] = None
-            return self._without(document, parts)
+            return self._without(document, parts, accepted)
 
         document = copy.deepcopy(wanted)
         document = without(self._malformed(document), self._standing_alone)
@@ -258,15 +268,17 @@ class Twin(Generic[M]):
     def _standing_alone(self, path: Path) -> Path:
         return _property(path) if path[:1] and path[0] in self._whole else _smallest(path)
 
-    def _without(self, document: dict[str, Any], parts: Iterable[Path]) -> dict[str, Any]:
+    def _without(
+        self, document: dict[str, Any], parts: Iterable[Path], accepted: dict[str, Any]
+    ) -> dict[str, Any]:
         """Put in the place of each part what was accepted there before, or nothing."""
         result = copy.deepcopy(document)
         # From the back, for taking out an entry moves those behind it.
         for part in sorted(parts, key=_order, reverse=True):
             if not part:
-                return copy.deepcopy(self._accepted)
+                return copy.deepcopy(accepted)
             place: Any = result
-            before: Any = self._accepted
+            before: Any = accepted
             for step in part[:-1]:
                 place = _at(place, step)
                 before = _at(before, step)

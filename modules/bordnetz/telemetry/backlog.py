@@ -71,12 +71,14 @@ class Backlog:
     Attributes:
         stored: Samples that are in the outbox or beyond.
         batches: Messages with samples, likewise.
+        answers: Messages that are neither batch nor dictionary, likewise.
         dropped: Samples that went nowhere, by reason.
     """
 
     def __init__(self, edge: Edge[Desired], *, waits: bool) -> None:
         self.stored = 0
         self.batches = 0
+        self.answers = 0
         self.dropped: Counter[str] = Counter()
         self._edge = edge
         self._waits = waits
@@ -154,6 +156,8 @@ class Backlog:
         elif parcel.samples:
             self.stored += parcel.samples
             self.batches += 1
+        elif parcel.content is None:
+            self.answers += 1
 
     def _contents(self) -> set[bytes | None]:
         return {parcel.content for parcel in self._parcels}

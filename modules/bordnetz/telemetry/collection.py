@@ -36,8 +36,10 @@ _RESOLUTIONS = {"ms": Resolution.MILLISECOND, "us": Resolution.MICROSECOND}
 class _Work:
     """One configuration at work."""
 
+    planner: Planner
     desired: Desired
     plan: Plan
+    excess: str | None
     pipeline: Pipeline
     state: State | None
 
@@ -49,7 +51,7 @@ class Collection:
     neither a cancelled task nor a change of configuration can come between them.
 
     Args:
-        planner: Compiles configurations.
+        planner: Compiles configurations until `apply` brings another one.
         books: Where frames are counted.
         backlog: Takes what is ready.
         recorded: Whether the frames' times come from a recording, not from this machine's clock.
@@ -63,13 +65,12 @@ class Collection:
         *,
         recorded: bool,
     ) -> None:
-        self._planner = planner
         self._books = books
         self._backlog = backlog
         self._recorded = recorded
         self._boot = boot_id()
         self._decoded = 0
-        self._work = self._compile(Desired(), 0, None)
+        self._work = self._compile(planner, Desired(), 0, None)
         self._active = asyncio.Event()
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
@@ -102,21 +103,30 @@ class Collection:
 
     # -- configuration
 
-    async def apply(self, desired: Desired, version: int) -> None:
+    async def apply(self, desired: Desired, version: int, planner: Planner | None = None) -> None:
         """Collect by another configuration from here on.
+
+        A configuration that makes batches nobody could read is not put to work: it was judged for
+        another planner, and the judgement for this one is on its way.
 
         Args:
             desired: The configuration.
             version: Of the desired properties; batches carry it.
+            planner: Compiles it and all that follow; None: the one so far.
         """
-        new = await in_thread(partial(self._compile, desired, version, self._work.state))
+        planner = planner or self._work.planner
+        compiling = partial(self._compile, planner, desired, version, self._work.state)
+        new = await in_thread(compiling)
+        if new.excess is not None:
+            log.warning("not collected: %s", new.excess)
+            return
         self.flush()
         self._decoded += self._work.pipeline.samples
         self._work = new
         self.send_dictionary()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-        names = self._planner.catalogue.names
+        names = planner.catalogue.names
         log.info("collecting %d of %d signals", self.signals, len(names))
         if self.signals:
             self._active.set()
@@ -166,9 +176,11 @@ class Collection:
         """Samples decoded since the start."""
         return self._decoded + self._work.pipeline.samples
 
-    def _compile(self, desired: Desired, version: int, state: State | None) -> _Work:
-        plan = self._planner.plan(desired)
-        table = self._planner.state(desired)
+    def _compile(
+        self, planner: Planner, desired: Desired, version: int, state: State | None
+    ) -> _Work:
+        plan = planner.plan(desired)
+        table = planner.state(desired)
         # What is known stays known where the same signals are asked for.
         if table is None:
             state = None
@@ -183,7 +195,7 @@ class Collection:
         pipeline = Pipeline(
             plan.table, plan.dictionary, desired, self._books, stamp, properties, state
         )
-        return _Work(desired, plan, pipeline, state)
+        return _Work(planner, desired, plan, plan.excess(), pipeline, state)
 
     def _hand_over(self, work: _Work, drafts: Sequence[Draft]) -> None:
         priority, dictionary = work.desired.priority, work.plan.dictionary

@@ -27,6 +27,15 @@ from bordnetz.telemetry.module import Telemetry
     help="Vehicle file: buses, channels and DBC files.",
 )
 @click.option(
+    "--bundles",
+    envvar="BORDNETZ_BUNDLES",
+    type=click.Path(path_type=Path, readable=False),
+    default="/var/lib/bordnetz-bundles",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of bundles, of which one may take the place of the vehicle file.",
+)
+@click.option(
     "--log",
     "recording",
     envvar="BORDNETZ_LOG",
@@ -43,7 +52,7 @@ from bordnetz.telemetry.module import Telemetry
     show_envvar=True,
     help="Of the recording: 1 as recorded, 10 ten times faster, max as fast as it goes.",
 )
-def telemetry(path: Path, recording: Path | None, speed: str) -> None:
+def telemetry(path: Path, bundles: Path, recording: Path | None, speed: str) -> None:
     """Run the telemetry module: CAN frames in, acknowledged batches out.
 
     It needs the environment that IoT Edge gives its modules; `bordnetz drive` gives it one on a
@@ -55,8 +64,8 @@ def telemetry(path: Path, recording: Path | None, speed: str) -> None:
         # Judged here and not by click, so that it is told in the log and by the exit code.
         factor = _factor(speed)
         if recording is not None:
-            return Telemetry(vehicle, LogSource(recording, vehicle, factor), recorded=True)
-        return Telemetry(vehicle, open_source(vehicle))
+            return Telemetry(vehicle, LogSource(recording, vehicle, factor), bundles, recorded=True)
+        return Telemetry(vehicle, open_source(vehicle), bundles)
 
     run_module(make)
 

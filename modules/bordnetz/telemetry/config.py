@@ -1,5 +1,7 @@
 """What the portal sets: the telemetry module's desired properties."""
 
+from __future__ import annotations
+
 import difflib
 import fnmatch
 import re
@@ -66,6 +68,21 @@ class Desired(BaseModel):
     priority: Annotated[int, Field(ge=0, le=9)] = 5
     dictionary_interval: Annotated[float, Field(ge=10, le=86_400, allow_inf_nan=False)] = 3600
     state: Annotated[list[Glob], Field(max_length=MOST_STATE)] = []
+
+    def __eq__(self, other: object) -> bool:
+        """Also which properties are set counts, for others may hold where one is not."""
+        return (
+            isinstance(other, Desired)
+            and super().__eq__(other)
+            and self.model_fields_set == other.model_fields_set
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # lists cannot be hashed
+
+    def over(self, defaults: Desired) -> Desired:
+        """These properties where they are set, and ``defaults`` where they are not."""
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        return defaults.model_copy(update=own)
 
 
 def wanted_signals(rules: Iterable[Rule], names: Sequence[str]) -> dict[str, int]:

@@ -7,9 +7,11 @@ import fnmatch
 import json
 import logging
 import math
+import operator
 import re
 import time
 from collections.abc import Coroutine, Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,19 +20,21 @@ from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.dbc import show_id
 from bordnetz.can.sources.source import Source
 from bordnetz.can.vehicle import Vehicle
+from bordnetz.edge.inbound import Input
 from bordnetz.edge.methods import LARGEST, Method, MethodError, NoPayload
 from bordnetz.edge.module import Edge, Module
 from bordnetz.edge.twin import Refusal
 from bordnetz.errors import BordnetzError
 from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
+from bordnetz.telemetry.bundle import Bundle, Bundles
 from bordnetz.telemetry.collection import Collection
-from bordnetz.telemetry.config import MOST_STATE, Desired, Rule, state_signals, unmatched
+from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.figures import Figures
 from bordnetz.telemetry.latest import Reading
-from bordnetz.telemetry.messages import state_message
-from bordnetz.telemetry.plan import Planner
+from bordnetz.telemetry.messages import ack_parcel, state_message
 from bordnetz.telemetry.state import EACH
+from bordnetz.telemetry.switch import Switch
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +71,10 @@ class Telemetry(Module[Desired]):
     """CAN frames in, acknowledged batches out.
 
     Args:
-        vehicle: Its buses.
+        vehicle: The vehicle's own file; its buses are those of all bundles.
         source: Where their frames come from.
+        bundles: The folder of bundles, any of which may be used in the place of the vehicle's own
+            file; it need not be there.
         recorded: Whether that is a recording: it is read once, begins when there is something to
             collect, and waits when the outbox is full.
     """
@@ -76,22 +82,21 @@ class Telemetry(Module[Desired]):
     name = "telemetry"
     desired = Desired
 
-    def __init__(self, vehicle: Vehicle, source: Source, *, recorded: bool = False) -> None:
-        self._vehicle = vehicle
+    def __init__(
+        self, vehicle: Vehicle, source: Source, bundles: Path, *, recorded: bool = False
+    ) -> None:
         self._source = source
         self._recorded = recorded
-        self._catalogue = Catalogue.load(vehicle)
-        self._planner = Planner(self._catalogue, vehicle.digest)
-        problems = self._catalogue.problems
-        for problem in problems[:_PROBLEMS_SHOWN]:
-            log.warning("%s", problem)
-        if len(problems) > _PROBLEMS_SHOWN:
-            log.warning("and %d more of the kind", len(problems) - _PROBLEMS_SHOWN)
-        self._books = Books(self._catalogue.buses)
+        self._switch = Switch(Bundles(bundles, vehicle))
+        _tell_problems(self._switch.bundle.catalogue)
+        self._books = Books([bus.name for bus in vehicle.buses])
         self._stopping = asyncio.Event()
         self._ended = False
         self._collection: Collection | None = None
         self._backlog: Backlog | None = None
+        # What is at work, and whose turn it is to change it.
+        self._applied: tuple[Desired, Bundle] | None = None
+        self._turn = asyncio.Lock()
 
     # -- life
 
@@ -99,7 +104,7 @@ class Telemetry(Module[Desired]):
         """Capture until `stop`, then hand over what there is."""
         backlog = self._backlog = Backlog(edge, waits=self._recorded)
         collection = self._collection = Collection(
-            self._planner, self._books, backlog, recorded=self._recorded
+            self._switch.bundle.planner, self._books, backlog, recorded=self._recorded
         )
         edge.metrics.registry.register(Figures(self._books, self._samples))
         edge.report("vehicle", self._about_vehicle())
@@ -108,6 +113,7 @@ class Telemetry(Module[Desired]):
                 others = [
                     group.create_task(backlog.run()),
                     group.create_task(self._follow(edge, collection)),
+                    group.create_task(self._exchange(edge, collection, backlog)),
                     group.create_task(collection.repeat_dictionary()),
                     group.create_task(collection.advance(TICK)),
                     group.create_task(_tell_state(edge, collection)),
@@ -135,8 +141,34 @@ class Telemetry(Module[Desired]):
         await self._source.close()
 
     async def _follow(self, edge: Edge[Desired], collection: Collection) -> None:
-        async for desired in edge.configs():
-            await collection.apply(desired, edge.version)
+        async for _ in edge.configs():
+            await self._apply(edge, collection)
+
+    async def _exchange(
+        self, edge: Edge[Desired], collection: Collection, backlog: Backlog
+    ) -> None:
+        def check(bundle: Bundle) -> str | None:
+            return bundle.planner.plan(edge.config.over(bundle.defaults)).excess()
+
+        async def adopt(bundle: Bundle) -> None:
+            # `check` asks the new bundle from here on, the frames the old one until all is judged.
+            edge.recheck()
+            await edge.settled()
+            await self._apply(edge, collection)
+            edge.report("vehicle", self._about_vehicle())
+            log.info("bundle %s is in use", bundle.hash or "(none)")
+            _tell_problems(bundle.catalogue)
+
+        await self._switch.run(check, adopt, lambda one: backlog.add([ack_parcel(one)]))
+
+    async def _apply(self, edge: Edge[Desired], collection: Collection) -> None:
+        """Put to work what is configured now, with the bundle that is chosen now."""
+        async with self._turn:
+            wanted = edge.config, self._switch.bundle
+            if self._applied is not None and all(map(operator.is_, wanted, self._applied)):
+                return
+            desired, bundle = self._applied = wanted
+            await collection.apply(desired.over(bundle.defaults), edge.version, bundle.planner)
             edge.report("collecting", {"signals": collection.signals})
 
     async def _capture(self, collection: Collection) -> None:
@@ -159,21 +191,8 @@ class Telemetry(Module[Desired]):
     # -- what an operator may ask
 
     def check(self, config: Desired) -> Iterable[Refusal]:
-        """What matches no signal of this vehicle, and more signals than a message takes."""
-        names = self._catalogue.names
-        useless = False
-        for index, reason in unmatched(config.collect, names):
-            useless = True
-            yield Refusal(("collect", index), reason)
-        if not useless:
-            excess = self._planner.plan(config).excess()
-            if excess is not None:
-                yield Refusal(("collect",), excess)
-        for index, reason in unmatched([Rule(match=glob) for glob in config.state], names):
-            yield Refusal(("state", index), reason)
-        if (chosen := len(state_signals(config.state, names))) > MOST_STATE:
-            reason = f"these are {chosen} signals, the state has room for {MOST_STATE}; name fewer"
-            yield Refusal(("state",), reason)
+        """What makes no sense with the bundle that is chosen now."""
+        return self._switch.bundle.planner.judge(config)
 
     def methods(self) -> Iterable[Method[Any]]:
         """``flush``, ``snapshot`` and ``dictionary``."""
@@ -182,6 +201,10 @@ class Telemetry(Module[Desired]):
             Method("snapshot", Snapshot, self._snapshot),
             Method("dictionary", NoPayload, self._dictionary),
         )
+
+    def inputs(self) -> Mapping[str, Input]:
+        """``bundle``: announcements of the update module."""
+        return {"bundle": self._switch.hear}
 
     def status(self) -> Mapping[str, Any]:
         """Frames, samples and what they are read with."""
@@ -198,6 +221,7 @@ class Telemetry(Module[Desired]):
             }
             status["samples"] = self._samples()
             status["batches"] = self._backlog.batches
+            status["answers"] = self._backlog.answers
         return status
 
     async def _flush(self, payload: NoPayload) -> dict[str, Any]:
@@ -248,13 +272,24 @@ class Telemetry(Module[Desired]):
         }
 
     def _about_vehicle(self) -> dict[str, Any]:
+        bundle = self._switch.bundle
         return {
-            "name": self._vehicle.name,
-            "digest": self._vehicle.digest.hex(),
-            "catalogue": self._catalogue.digest.hex(),
-            "signals": len(self._catalogue.names),
-            "problems": len(self._catalogue.problems),
+            "name": bundle.vehicle.name,
+            "bundle": bundle.hash,
+            "digest": bundle.vehicle.digest.hex(),
+            "catalogue": bundle.catalogue.digest.hex(),
+            "signals": len(bundle.catalogue.names),
+            "problems": len(bundle.catalogue.problems),
         }
+
+
+def _tell_problems(catalogue: Catalogue) -> None:
+    """Log what of the DBC files is not used."""
+    problems = catalogue.problems
+    for problem in problems[:_PROBLEMS_SHOWN]:
+        log.warning("%s", problem)
+    if len(problems) > _PROBLEMS_SHOWN:
+        log.warning("and %d more of the kind", len(problems) - _PROBLEMS_SHOWN)
 
 
 async def _tell_state(edge: Edge[Desired], collection: Collection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bordnetz.batch.dictionary import Dictionary
@@ -9,7 +10,15 @@ from bordnetz.batch.errors import BatchError
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.table import DecodeTable
 from bordnetz.edge.message import MessageTooLargeError
-from bordnetz.telemetry.config import Desired, Rule, state_signals, wanted_signals
+from bordnetz.edge.twin import Refusal
+from bordnetz.telemetry.config import (
+    MOST_STATE,
+    Desired,
+    Rule,
+    state_signals,
+    unmatched,
+    wanted_signals,
+)
 from bordnetz.telemetry.messages import dictionary_parcel
 
 
@@ -79,6 +88,23 @@ class Planner:
             table = DecodeTable.compile(self.catalogue, dict.fromkeys(names, 0)) if names else None
             self._last_state = desired.state, table
         return table
+
+    def judge(self, desired: Desired) -> Iterator[Refusal]:
+        """What matches no signal of this vehicle, and more signals than a message takes."""
+        names = self.catalogue.names
+        useless = False
+        for index, reason in unmatched(desired.collect, names):
+            useless = True
+            yield Refusal(("collect", index), reason)
+        if not useless:
+            excess = self.plan(desired).excess()
+            if excess is not None:
+                yield Refusal(("collect",), excess)
+        for index, reason in unmatched([Rule(match=glob) for glob in desired.state], names):
+            yield Refusal(("state", index), reason)
+        if (chosen := len(state_signals(desired.state, names))) > MOST_STATE:
+            reason = f"these are {chosen} signals, the state has room for {MOST_STATE}; name fewer"
+            yield Refusal(("state",), reason)
 
     def plan(self, desired: Desired) -> Plan:
         """Of a configuration; from any thread."""
