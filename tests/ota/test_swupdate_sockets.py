@@ -16,6 +16,7 @@ import pytest
 
 from bordnetz.ota.installers.swupdate_service import (
     BusyError,
+    RefusedError,
     Run,
     SwupdateError,
     SwupdateService,
@@ -171,7 +172,7 @@ def test_a_failure_is_told_by_the_first_thing_that_went_wrong(standin):
         state(FAILURE, 0, "Image invalid or corrupted"),
         state(IDLE, FAILURE),
     ]
-    with pytest.raises(SwupdateError, match=r"^SWUpdate has not taken it: no\? space$"):
+    with pytest.raises(RefusedError, match=r"^SWUpdate has not taken it: no\? space$"):
         standin.install()
 
 

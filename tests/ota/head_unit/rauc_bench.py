@@ -20,9 +20,10 @@ from jeepney import DBusAddress, HeaderFields, new_signal
 from jeepney.io.blocking import open_dbus_connection
 
 from bordnetz.ota.installers.command import Command
-from bordnetz.ota.installers.installer import Activation, Installed, InstallError, Job
+from bordnetz.ota.installers.installer import Activation, Installed, Job
 from bordnetz.ota.installers.rauc import RaucInstaller
 from bordnetz.ota.installers.rauc_service import RaucService
+from bordnetz.ota.installers.trouble import TroubleError
 
 MIB = 1 << 20
 SLOT_SIZE = 2 * MIB
@@ -223,7 +224,7 @@ class Bench:
         assert self.service.poll() is None, (self.folder / "rauc.log").read_text()
         try:
             return bool(self.slots())
-        except InstallError:
+        except TroubleError:
             return False
 
     def kill_service(self) -> None:

@@ -20,9 +20,10 @@ from rauc_bench import MIB, Keys, installed, run, until
 
 from bordnetz.ota.installers.boot_loader import BootLoader
 from bordnetz.ota.installers.command import Command
-from bordnetz.ota.installers.installer import Activation, Installed, InstallError, Job
+from bordnetz.ota.installers.installer import Activation, Installed, Job
 from bordnetz.ota.installers.swupdate import SwupdateInstaller
 from bordnetz.ota.installers.swupdate_service import Run, SwupdateService
+from bordnetz.ota.installers.trouble import TroubleError
 
 SIDE_SIZE = 2 * MIB
 PROGRAMS = ("swupdate", "openssl", "losetup")
@@ -151,7 +152,7 @@ class Bench:
         assert self.process.poll() is None, (self.folder / "swupdate.log").read_text()
         try:
             return self.service.status().idle
-        except InstallError:
+        except TroubleError:
             return False
 
     def kill(self) -> None:

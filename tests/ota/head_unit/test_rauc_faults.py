@@ -6,8 +6,9 @@ import time
 import pytest
 from rauc_bench import SLOT_SIZE, bring
 
-from bordnetz.ota.installers.installer import Activation, InstallError
+from bordnetz.ota.installers.installer import Activation, Installed
 from bordnetz.ota.installers.rauc_service import BusyError, RaucError, RaucService
+from bordnetz.ota.installers.trouble import TroubleError
 
 pytestmark = pytest.mark.head_unit
 
@@ -78,7 +79,7 @@ def test_the_end_of_rauc_in_the_middle_is_a_failure_in_words(unit, bundles, when
     def install() -> None:
         try:
             unit.installer().install(job)
-        except InstallError as error:
+        except RaucError as error:
             failed.append(error)
 
     unit.hold(when)
@@ -230,5 +231,19 @@ def test_a_damaged_record_is_told_and_not_guessed_at(unit, bundles):
     bring(installer, job)
     (unit.folder / "state" / "rauc.json").write_text('{"slots": 3}')
     for verb in (installer.rollback, installer.activate, installer.verify):
-        with pytest.raises(InstallError, match=r"rauc\.json: damaged at slots; remove it"):
+        with pytest.raises(TroubleError, match=r"rauc\.json: damaged at slots; remove it"):
             verb(job)
+
+
+def test_what_runs_is_told_while_rauc_installs(unit, bundles):
+    installer = unit.installer()
+    installer.probe()
+    unit.hold("before")
+    workshop = threading.Thread(target=unit.workshop_installs, args=[bundles.two])
+    workshop.start()
+    unit.reached("before")
+    assert installer.probe() == Installed("", 0, "", 0)
+    with pytest.raises(BusyError):
+        unit.installer().probe()
+    unit.release("before")
+    workshop.join()

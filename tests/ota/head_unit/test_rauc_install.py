@@ -11,7 +11,8 @@ import rauc_bench
 from rauc_bench import SLOT_SIZE, bring
 
 from bordnetz.ota.installers.installer import Activation, Installed, InstallError
-from bordnetz.ota.installers.rauc_service import RaucError
+from bordnetz.ota.installers.rauc_service import RefusedError
+from bordnetz.ota.installers.trouble import TroubleError
 
 pytestmark = pytest.mark.head_unit
 
@@ -99,7 +100,7 @@ def test_a_boot_in_the_middle_because_rauc_activates_by_itself_never_costs_the_o
         unit.reboot()
         assert unit.booted == "B"
         installer = unit.installer()
-        with pytest.raises(InstallError, match="activate-installed=false"):
+        with pytest.raises(TroubleError, match="activate-installed=false"):
             installer.install(job)
         assert installer.rollback(job) is Activation.REBOOT
         unit.reboot()
@@ -119,7 +120,7 @@ def test_progress_rises_to_its_end(unit, bundles):
 def test_a_bundle_that_a_stranger_has_signed_is_refused_by_rauc_itself(unit, bundles):
     installer, job = unit.installer(), unit.job(bundles.strangers)
     installer.stage(job)
-    with pytest.raises(RaucError, match=r"RAUC has not installed it: .*signature"):
+    with pytest.raises(RefusedError, match=r"RAUC has not installed it: .*signature"):
         installer.install(job)
     assert unit.content("B", SLOT_SIZE) == bytes(SLOT_SIZE)
     assert installer.rollback(job) is Activation.DONE
@@ -139,7 +140,7 @@ def test_a_refused_bundle_takes_nothing_from_what_is_known_of_the_other_slot(uni
         verb(second)
     third = unit.job(bundles.strangers, "3")
     installer.stage(third)
-    with pytest.raises(RaucError):
+    with pytest.raises(RefusedError):
         installer.install(third)
     installer.rollback(third)
     installer.clean_up(third)
@@ -169,7 +170,7 @@ def test_a_bundle_that_has_changed_since_it_was_verified_never_reaches_rauc(unit
     with staged.open("r+b") as file:
         file.seek(1000)
         file.write(b"?")
-    with pytest.raises(InstallError, match="changed since it was verified"):
+    with pytest.raises(TroubleError, match="changed since it was verified"):
         installer.install(job)
     assert "input bundle" not in (unit.folder / "rauc.log").read_text()
 
@@ -228,5 +229,5 @@ def test_nothing_of_an_attempt_is_left_but_the_slot(unit, bundles):
     installer.clean_up(job)
     left = [path.name for path in (unit.folder / "state").rglob("*") if path.is_file()]
     assert left == ["rauc.json"]
-    with pytest.raises(InstallError, match="has not finished this attempt"):
+    with pytest.raises(TroubleError, match="has not finished this attempt"):
         installer.activate(job)

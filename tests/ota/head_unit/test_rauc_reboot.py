@@ -1,10 +1,19 @@
 """RAUC after the reboot: keep what is well, go back from what is not."""
 
+from pathlib import Path
+
 import pytest
 from rauc_bench import bring
 
 from bordnetz.ota.installers.command import Command
-from bordnetz.ota.installers.installer import Activation, Installed, InstallError, UnhealthyError
+from bordnetz.ota.installers.installer import (
+    Activation,
+    Installed,
+    InstallError,
+    Job,
+    UnhealthyError,
+)
+from bordnetz.ota.installers.trouble import TroubleError
 
 pytestmark = pytest.mark.head_unit
 
@@ -52,7 +61,7 @@ def test_a_boot_loader_that_went_back_is_no_success(unit, bundles):
     assert unit.booted == "A"
     with pytest.raises(InstallError, match=r"rootfs\.0 runs and not rootfs\.1: .*went back"):
         installer.verify(job)
-    with pytest.raises(InstallError, match="does not run, so it is not marked good"):
+    with pytest.raises(TroubleError, match="does not run, so it is not marked good"):
         installer.commit(job)
     assert installer.rollback(job) is Activation.DONE
     assert (unit.primary, unit.state("B")) == ("A", "bad")
@@ -119,6 +128,47 @@ def test_what_somebody_installs_between_our_steps_is_not_activated(unit, bundles
     installer.stage(job)
     installer.install(job)
     unit.workshop_installs(bundles.two)
-    with pytest.raises(InstallError, match=r"somebody else has installed something in rootfs\.1"):
+    with pytest.raises(TroubleError, match=r"somebody else has installed something in rootfs\.1"):
         installer.activate(job)
     assert unit.primary == "A"
+
+
+# The journal is lost: nobody knows the attempt any more
+
+
+def lost(job):
+    """What is called then."""
+    return Job("unknown", job.ecu, job.kind, job.new, job.new, Path("/nonexistent"))
+
+
+def test_a_lost_attempt_that_has_not_booted_is_undone(unit, bundles):
+    job = unit.job(bundles.one)
+    installer = unit.installer()
+    bring(installer, job)
+    installer.clean_up(lost(job))
+    assert (unit.primary, unit.state("A"), unit.state("B")) == ("A", "good", "bad")
+    left = [path.name for path in (unit.folder / "state").rglob("*") if path.is_file()]
+    assert left == ["rauc.json"]
+    installer.clean_up(lost(job))
+
+
+def test_a_lost_attempt_that_has_booted_and_is_well_is_kept(unit, job):
+    unit.set_state("B", "trial")
+    unit.installer().clean_up(lost(job))
+    assert (unit.primary, unit.state("B")) == ("B", "good")
+    assert unit.installer().probe() == job.new
+
+
+def test_a_lost_attempt_that_has_booted_and_is_not_well_is_left_to_the_boot_loader(unit, job):
+    unit.set_state("B", "trial")
+    unit.installer(health=Command(("false",), 10)).clean_up(lost(job))
+    assert (unit.primary, unit.state("B")) == ("B", "trial")
+
+
+def test_cleaning_up_where_no_attempt_was_lost_changes_nothing(unit, job):
+    installer = unit.installer()
+    installer.commit(job)
+    installer.clean_up(job)
+    installer.clean_up(lost(job))
+    assert (unit.primary, unit.state("B")) == ("B", "good")
+    assert installer.probe() == job.new

@@ -7,8 +7,9 @@ from swupdate_bench import SIDE_SIZE, bring, keep
 
 from bordnetz.ota.installers.boot_loader import BootLoader, BootLoaderError
 from bordnetz.ota.installers.command import Command
-from bordnetz.ota.installers.installer import Activation, Installed, InstallError
-from bordnetz.ota.installers.swupdate_service import SwupdateError
+from bordnetz.ota.installers.installer import Activation, Installed
+from bordnetz.ota.installers.swupdate_service import RefusedError, SwupdateError
+from bordnetz.ota.installers.trouble import TroubleError
 
 pytestmark = pytest.mark.head_unit
 
@@ -83,7 +84,7 @@ def test_an_image_that_switches_by_itself_is_undone_and_told_of(unit, keys, capl
 def test_an_image_that_a_stranger_has_signed_is_refused_by_swupdate_itself(unit, keys):
     installer, job = unit.installer(), unit.job(unit.image(keys.theirs, ONE))
     for verb in (installer.stage, installer.install):
-        with pytest.raises(SwupdateError, match="not taken it: Authentication of all signatures"):
+        with pytest.raises(RefusedError, match="not taken it: Authentication of all signatures"):
             verb(job)
     assert unit.content("b") == NOTHING
     assert installer.rollback(job) is Activation.DONE
@@ -95,14 +96,14 @@ def test_an_image_whose_part_is_not_what_was_signed_is_refused_before_it_is_writ
     unit, keys, more
 ):
     job = unit.job(unit.image(keys.ours, ONE, spoil=True, more=more))
-    with pytest.raises(SwupdateError, match="SWUpdate has not taken it: HASH mismatch"):
+    with pytest.raises(RefusedError, match="SWUpdate has not taken it: HASH mismatch"):
         unit.installer().stage(job)
     assert unit.content("b") == NOTHING
 
 
 def test_an_image_for_other_hardware_is_refused_with_swupdates_words(unit, keys):
     job = unit.job(unit.image(keys.ours, ONE, hardware="2.0"))
-    with pytest.raises(SwupdateError, match="not taken it: SW not compatible with hardware"):
+    with pytest.raises(RefusedError, match="not taken it: SW not compatible with hardware"):
         unit.installer().stage(job)
 
 
@@ -111,7 +112,7 @@ def test_an_image_that_has_changed_since_it_was_verified_never_reaches_swupdate(
     with job.payload.open("ab") as file:
         file.write(b"?")
     for verb in (installer.stage, installer.install):
-        with pytest.raises(InstallError, match="changed since it was verified"):
+        with pytest.raises(TroubleError, match="changed since it was verified"):
             verb(job)
     assert "started" not in (unit.folder / "swupdate.log").read_text()
 
@@ -138,13 +139,19 @@ def test_nothing_of_an_attempt_is_left_but_the_side(unit, keys):
     installer.clean_up(job)
     assert [path.name for path in (unit.folder / "state").iterdir()] == ["swupdate.json"]
     assert job.payload.exists()
-    with pytest.raises(InstallError, match="has not finished this attempt"):
+    with pytest.raises(TroubleError, match="has not finished this attempt"):
         installer.activate(job)
 
 
 def test_sides_other_than_two_are_refused(unit):
-    with pytest.raises(InstallError, match="needs two sides, not 1"):
+    with pytest.raises(TroubleError, match="needs two sides, not 1"):
         unit.installer(sides={"a": ("stable", "main")})
+
+
+@pytest.mark.parametrize("word", ["", "x" * 256])
+def test_a_selection_that_swupdate_has_no_room_for_is_refused(unit, word):
+    with pytest.raises(TroubleError, match="has not 1 to 255 bytes"):
+        unit.installer(sides={"a": ("stable", "main"), "b": ("stable", word)})
 
 
 @pytest.mark.parametrize(
@@ -159,7 +166,7 @@ def test_sides_other_than_two_are_refused(unit):
 )
 def test_a_boot_loader_that_makes_no_sense_is_told(unit, script, words):
     boot_loader = BootLoader(Command(("sh", "-c", script), 10))
-    with pytest.raises(InstallError, match=words):
+    with pytest.raises(TroubleError, match=words):
         unit.installer(boot_loader=boot_loader).probe()
 
 

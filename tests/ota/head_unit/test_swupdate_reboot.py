@@ -1,13 +1,21 @@
 """SWUpdate after the reboot, and when something ends in the middle."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from swupdate_bench import SIDE_SIZE, bring, keep
 
 from bordnetz.ota.installers.command import Command
-from bordnetz.ota.installers.installer import Activation, Installed, InstallError, UnhealthyError
+from bordnetz.ota.installers.installer import (
+    Activation,
+    Installed,
+    InstallError,
+    Job,
+    UnhealthyError,
+)
 from bordnetz.ota.installers.swupdate_service import BusyError, SwupdateError, UnreachableError
+from bordnetz.ota.installers.trouble import TroubleError
 
 pytestmark = pytest.mark.head_unit
 
@@ -66,7 +74,7 @@ def test_a_boot_loader_that_went_back_is_no_success(unit, job):
     unit.reboot("a")
     with pytest.raises(InstallError, match=r"a runs and not b: .*went back"):
         installer.verify(job)
-    with pytest.raises(InstallError, match="does not run, so it is not marked good"):
+    with pytest.raises(TroubleError, match="does not run, so it is not marked good"):
         installer.commit(job)
     assert installer.rollback(job) is Activation.DONE
     assert (unit.get("primary"), unit.get("state.b")) == ("a", "bad")
@@ -110,11 +118,44 @@ def test_a_boot_in_the_middle_because_the_image_switches_never_costs_the_old_sid
     unit.reboot()
     assert unit.get("current") == "b"
     installer = unit.installer()
-    with pytest.raises(InstallError, match="must not switch the boot loader by itself"):
+    with pytest.raises(TroubleError, match="must not switch the boot loader by itself"):
         installer.install(job)
     assert installer.rollback(job) is Activation.REBOOT
     unit.reboot()
     assert unit.get("current") == "a"
+
+
+# The journal is lost: nobody knows the attempt any more
+
+
+def lost(job):
+    """What is called then."""
+    return Job("unknown", job.ecu, job.kind, job.new, job.new, Path("/nonexistent"))
+
+
+def test_a_lost_attempt_that_has_not_booted_is_undone(unit, job):
+    installer = unit.installer()
+    bring(installer, job)
+    installer.clean_up(lost(job))
+    assert (unit.get("primary"), unit.get("state.a"), unit.get("state.b")) == ("a", "good", "bad")
+    installer.clean_up(lost(job))
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_lost_attempt_that_has_booted_and_is_well_is_kept(unit, booted, verified):
+    installer = unit.installer()
+    if verified:
+        installer.verify(booted)
+    unit.set("state.b", "trial")
+    installer.clean_up(lost(booted))
+    assert (unit.get("primary"), unit.get("state.b")) == ("b", "good")
+    assert installer.probe() == booted.new
+
+
+def test_a_lost_attempt_that_has_booted_and_is_not_well_is_left_to_the_boot_loader(unit, booted):
+    unit.set("state.b", "trial")
+    unit.installer(health=Command(("false",), 10)).clean_up(lost(booted))
+    assert (unit.get("primary"), unit.get("state.b")) == ("b", "trial")
 
 
 # The end of something in the middle
@@ -176,7 +217,7 @@ def test_the_end_of_swupdate_in_the_middle_is_a_failure_in_words(unit, job, when
     def install() -> None:
         try:
             unit.installer().install(job)
-        except InstallError as error:
+        except SwupdateError as error:
             failed.append(error)
 
     unit.hold(when)
@@ -267,5 +308,5 @@ def test_a_damaged_record_is_told_and_not_guessed_at(unit, job):
     bring(installer, job)
     (unit.folder / "state" / "swupdate.json").write_text("{")
     for verb in (installer.rollback, installer.activate, installer.verify):
-        with pytest.raises(InstallError, match=r"swupdate\.json: damaged; remove it"):
+        with pytest.raises(TroubleError, match=r"swupdate\.json: damaged; remove it"):
             verb(job)

@@ -15,15 +15,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bordnetz.ota.installers.command import Command
-from bordnetz.ota.installers.installer import InstallError
+from bordnetz.ota.installers.command import Command, CommandError
 from bordnetz.ota.installers.quote import quote
+from bordnetz.ota.installers.trouble import TroubleError
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-class BootLoaderError(InstallError):
-    """The program says what nobody understands, or the boot loader has not done what was asked."""
+class BootLoaderError(TroubleError):
+    """The program fails, or says what nobody understands, or has not done what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class BootLoader:
         """The side that runs, and the build that runs, "" where the program does not tell.
 
         Raises:
-            BootLoaderError: The answer is not understood.
-            CommandError: The program has failed.
+            BootLoaderError: The program has failed, or its answer is not understood.
         """
         words = self._ask("get-current", 2)
         return words[0], words[1] if len(words) > 1 else ""
@@ -50,8 +49,7 @@ class BootLoader:
         """The side that the next boot takes.
 
         Raises:
-            BootLoaderError: The answer is not understood.
-            CommandError: The program has failed.
+            BootLoaderError: The program has failed, or its answer is not understood.
         """
         return self._ask("get-primary", 1)[0]
 
@@ -59,8 +57,7 @@ class BootLoader:
         """Have the next boot take a side, and see whether it will.
 
         Raises:
-            BootLoaderError: It will not.
-            CommandError: The program has failed.
+            BootLoaderError: It will not, or the program has failed.
         """
         self._run("set-primary", side)
         primary = self.primary()
@@ -74,7 +71,7 @@ class BootLoader:
         """Mark a side ``good`` or ``bad``.
 
         Raises:
-            CommandError: The program has failed.
+            BootLoaderError: The program has failed.
         """
         self._run("set-state", side, state)
 
@@ -88,4 +85,7 @@ class BootLoader:
         return words
 
     def _run(self, *words: str) -> str:
-        return Command((*self.command.argv, *words), self.command.timeout).run()
+        try:
+            return Command((*self.command.argv, *words), self.command.timeout).run()
+        except CommandError as error:
+            raise BootLoaderError(f"the boot loader's program {error}") from error

@@ -26,8 +26,8 @@ from jeepney import (  # type: ignore[import-untyped]
 from jeepney.bus import get_bus  # type: ignore[import-untyped]
 from jeepney.io.blocking import prep_socket  # type: ignore[import-untyped]
 
-from bordnetz.ota.installers.installer import InstallError
 from bordnetz.ota.installers.quote import quote
+from bordnetz.ota.installers.trouble import TroubleError
 
 MAX_MESSAGE = 1 << 20
 """Bytes of a message; RAUC's largest, the status of all slots, has some kilobytes."""
@@ -52,7 +52,7 @@ _MALFORMED = (
 )
 
 
-class BusError(InstallError):
+class BusError(TroubleError):
     """The bus cannot be reached, does not answer in time, or sends what it should not."""
 
 

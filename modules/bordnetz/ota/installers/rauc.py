@@ -26,8 +26,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from bordnetz.ota import durable
-from bordnetz.ota.installers import staged
-from bordnetz.ota.installers.command import Command, CommandError
+from bordnetz.ota.installers import health, staged
+from bordnetz.ota.installers.command import Command
 from bordnetz.ota.installers.installer import (
     Activation,
     Installed,
@@ -36,8 +36,9 @@ from bordnetz.ota.installers.installer import (
     Job,
     UnhealthyError,
 )
-from bordnetz.ota.installers.rauc_service import RaucError, RaucService, Slot
+from bordnetz.ota.installers.rauc_service import BusyError, RaucError, RaucService, Slot
 from bordnetz.ota.installers.record import Begun, Content, Record
+from bordnetz.ota.installers.trouble import TroubleError
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,12 @@ __all__ = ["RaucInstaller"]
 
 
 class RaucInstaller(Installer):
-    """One head unit with RAUC; for one thread, and alone with its folder and its record."""
+    """One head unit with RAUC, alone with its folder and its record.
+
+    `probe` may be called by any thread, the other verbs by one.
+    """
+
+    kinds = frozenset({"rauc"})
 
     def __init__(
         self,
@@ -62,7 +68,7 @@ class RaucInstaller(Installer):
 
         Args:
             bus: D-Bus address of the host's bus, as ``unix:path=/run/dbus/system_bus_socket``.
-            folder: Bundles are put here; nothing else may lie here.
+            folder: Bundles are put here, and all bundles here are ours.
             seen: The same folder, as the host sees it.
             record: File that remembers what is in which slot, on the state volume.
             health: Says by its exit whether the system that runs is well; None: that it runs is
@@ -77,11 +83,18 @@ class RaucInstaller(Installer):
         self._health = health
         self._timeout = timeout
         self._progress = progress
+        self._running: Slot | None = None
 
     def probe(self) -> Installed | None:
         """What runs; nameless where RAUC has it from somebody else, as from the factory."""
         with RaucService(self._bus) as rauc:
-            booted = _booted(rauc.settled(self._deadline()))
+            try:
+                booted = self._running = _booted(rauc.slots())
+            except BusyError:
+                # It tells nothing while it installs, and what runs stays the same in the while.
+                if self._running is None:
+                    raise
+                booted = self._running
         content = Record.load(self._record).content(booted.name, _look(booted))
         return content.installed if content else Installed("", 0, "", 0)
 
@@ -120,7 +133,7 @@ class RaucInstaller(Installer):
                 record = record.begin(begun)
                 record.save(self._record)
             elif begun.old != old.name:
-                raise InstallError(
+                raise TroubleError(
                     f"{old.name} runs, but the attempt began on {begun.old}: the system was booted "
                     "in the middle of it; set activate-installed=false in RAUC's system.conf"
                 )
@@ -162,11 +175,7 @@ class RaucInstaller(Installer):
                 f"{booted.name} runs and not {begun.new}: the new system has not booted, and the "
                 "boot loader went back; the console or pstore says why"
             )
-        if self._health is not None:
-            try:
-                self._health.run()
-            except CommandError as error:
-                raise UnhealthyError(f"{begun.new} runs, but is not well: {error}") from error
+        health.check(self._health, begun.new)
 
     def commit(self, job: Job) -> None:
         """Have the boot loader keep the new slot."""
@@ -175,7 +184,7 @@ class RaucInstaller(Installer):
             slots = rauc.settled(self._deadline())
             begun = self._installed(record, slots, job)
             if _booted(slots).name != begun.new:
-                raise InstallError(f"{begun.new} does not run, so it is not marked good")
+                raise TroubleError(f"{begun.new} does not run, so it is not marked good")
             rauc.mark("good", begun.new)
 
     def rollback(self, job: Job) -> Activation:
@@ -186,23 +195,20 @@ class RaucInstaller(Installer):
             return Activation.DONE
         with RaucService(self._bus) as rauc:
             slots = rauc.settled(self._deadline())
-            new = _find(slots, begun.new)
-            self._switch(rauc, begun.old)
-            if _look(new) == begun.look and new.boot_status == "good":
-                # RAUC marks a slot bad before it writes, and this one is as it was before.
-                record.restore().save(self._record)
-            else:
-                rauc.mark("bad", begun.new)
-            return Activation.REBOOT if new.state == "booted" else Activation.DONE
+            self._go_back(rauc, slots, record, begun)
+        return Activation.REBOOT if _booted(slots).name == begun.new else Activation.DONE
 
     def clean_up(self, job: Job) -> None:
         """Remove the bundle, and forget the attempt."""
-        if self._folder.is_dir():
-            durable.remove(self._place(job))
-            durable.sweep(self._folder)
         record = Record.load(self._record)
         if record.begun is not None:
+            if record.begun.attempt != job.attempt:
+                record = self._find_home(record, record.begun)
             record.forget().save(self._record)
+        if self._folder.is_dir():
+            for bundle in self._folder.glob("*.raucb"):
+                durable.remove(bundle)
+            durable.sweep(self._folder)
 
     # -- parts of the above
 
@@ -212,14 +218,41 @@ class RaucInstaller(Installer):
     def _place(self, job: Job) -> Path:
         return self._folder / f"{job.new.sha256}.raucb"
 
+    def _go_back(
+        self, rauc: RaucService, slots: dict[str, Slot], record: Record, begun: Begun
+    ) -> Record:
+        new = _find(slots, begun.new)
+        self._switch(rauc, begun.old)
+        if _look(new) == begun.look and new.boot_status == "good":
+            # RAUC marks a slot bad before it writes, and this one is as it was before.
+            record = record.restore()
+            record.save(self._record)
+        else:
+            rauc.mark("bad", begun.new)
+        return record
+
+    def _find_home(self, record: Record, begun: Begun) -> Record:
+        """End an attempt that nobody knows any more where it is: on the slot that runs."""
+        with RaucService(self._bus) as rauc:
+            slots = rauc.settled(self._deadline())
+            if _booted(slots).name != begun.new:
+                return self._go_back(rauc, slots, record, begun)
+            try:
+                health.check(self._health, begun.new)
+            except UnhealthyError as error:
+                log.error("an attempt was lost, its slot is left to the boot loader: %s", error)
+            else:
+                rauc.mark("good", begun.new)
+            return record
+
     @staticmethod
     def _installed(record: Record, slots: dict[str, Slot], job: Job) -> Begun:
         """The attempt, sure to have its payload in the new slot."""
         begun = record.begun
         if begun is None or begun.attempt != job.attempt or not begun.installed:
-            raise InstallError("RAUC has not finished this attempt's installation")
+            raise TroubleError("RAUC has not finished this attempt's installation")
         if record.content(begun.new, _look(_find(slots, begun.new))) is None:
-            raise InstallError(
+            raise TroubleError(
                 f"somebody else has installed something in {begun.new} since; it is not used"
             )
         return begun

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from bordnetz.ota.installers.dbus import DAEMON, Bus, BusError, CallError, Signal
 from bordnetz.ota.installers.installer import InstallError
 from bordnetz.ota.installers.quote import quote
+from bordnetz.ota.installers.trouble import TroubleError
 
 NAME = "de.pengutronix.rauc"
 CALL_TIMEOUT = 30.0
@@ -36,12 +37,16 @@ _MAX_SLOTS = 64
 _Text = Annotated[str, StringConstraints(max_length=4096)]
 
 
-class RaucError(InstallError):
-    """RAUC refuses, fails, or answers what cannot be understood."""
+class RaucError(TroubleError):
+    """RAUC does not run, ends, is not set up for this, or answers what cannot be understood."""
 
 
 class BusyError(RaucError):
     """RAUC is at another installation, and stays so."""
+
+
+class RefusedError(InstallError):
+    """RAUC refuses the bundle, or cannot install it."""
 
 
 class Slot(BaseModel):
@@ -194,8 +199,9 @@ class RaucService:
 
         Raises:
             BusyError: By then, RAUC is still at another one's installation.
-            RaucError: RAUC refuses the bundle, fails, ends, or has not finished by then (and goes
-                on: it cannot be told to stop).
+            RaucError: RAUC ends, or has not finished by then (and goes on: it cannot be told to
+                stop).
+            RefusedError: RAUC refuses the bundle, or cannot install it.
         """
         while True:
             self.settled(deadline)
@@ -226,7 +232,7 @@ class RaucService:
             if signal.interface == _INTERFACE and signal.member == "Completed":
                 if signal.body[:1] == (0,):
                     return
-                raise RaucError(f"RAUC has not installed it: {self._last_error()}")
+                raise RefusedError(f"RAUC has not installed it: {self._last_error()}")
             percent = _percent(signal)
             if percent is not None and percent > told:
                 told = percent

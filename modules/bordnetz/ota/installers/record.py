@@ -13,7 +13,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from bordnetz.ota import durable
-from bordnetz.ota.installers.installer import Installed, InstallError
+from bordnetz.ota.installers.installer import Installed
+from bordnetz.ota.installers.trouble import TroubleError
 
 _LIMIT = 1 << 16
 
@@ -96,7 +97,7 @@ class Record(_Model):
 
         Raises:
             DurableError: It cannot be read.
-            InstallError: It is not what was written.
+            TroubleError: It is not what was written.
         """
         data = durable.read(path, _LIMIT)
         if data is None:
@@ -105,7 +106,7 @@ class Record(_Model):
             return cls.model_validate_json(data)
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise InstallError(
+            raise TroubleError(
                 f"{path}: damaged{f' at {where}' if where else ''}; remove it: what is in the "
                 "slots then counts as unknown, and an attempt under way must be undone by hand"
             ) from error

@@ -9,23 +9,24 @@ from contextlib import suppress
 from pathlib import Path
 
 from bordnetz.ota import durable
-from bordnetz.ota.installers.installer import Installed, InstallError
+from bordnetz.ota.installers.installer import Installed
+from bordnetz.ota.installers.trouble import TroubleError
 
 
 def check(path: Path, payload: Installed) -> None:
     """Read it once more, for it may have lain there for days.
 
     Raises:
-        InstallError: It is not there, or not what was verified.
+        TroubleError: It is not there, or not what was verified.
     """
     try:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InstallError(f"{path}: the payload cannot be read: {error}") from error
+        raise TroubleError(f"{path}: the payload cannot be read: {error}") from error
     if (length, sha256) != (payload.length, payload.sha256):
-        raise InstallError(f"{path}: the payload has changed since it was verified; not installed")
+        raise TroubleError(f"{path}: the payload has changed since it was verified; not installed")
 
 
 def same_device(one: Path, other: Path) -> bool:
@@ -40,7 +41,7 @@ def copy(source: Path, place: Path) -> None:
     """Copy it; it is on the disk under its name, as a whole, when this returns.
 
     Raises:
-        InstallError: It cannot be read, or the disk does not take it.
+        TroubleError: It cannot be read, or the disk does not take it.
     """
     new = place.with_name(durable.NEW + place.name)
     try:
@@ -52,4 +53,4 @@ def copy(source: Path, place: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             new.unlink()
-        raise InstallError(f"{source}: cannot be copied to {place}: {error}") from error
+        raise TroubleError(f"{source}: cannot be copied to {place}: {error}") from error

@@ -24,9 +24,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bordnetz.ota.installers import staged
+from bordnetz.ota.installers import health, staged
 from bordnetz.ota.installers.boot_loader import BootLoader
-from bordnetz.ota.installers.command import Command, CommandError
+from bordnetz.ota.installers.command import Command
 from bordnetz.ota.installers.installer import (
     Activation,
     Installed,
@@ -37,12 +37,14 @@ from bordnetz.ota.installers.installer import (
 )
 from bordnetz.ota.installers.record import Begun, Content, Record
 from bordnetz.ota.installers.swupdate_service import (
+    WORD,
     Run,
     SwupdateError,
     SwupdateService,
     UnreachableError,
     UpdateState,
 )
+from bordnetz.ota.installers.trouble import TroubleError
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,12 @@ _UNSEEN = "not booted yet"
 
 
 class SwupdateInstaller(Installer):
-    """One head unit with SWUpdate; for one thread, and alone with its record."""
+    """One head unit with SWUpdate, alone with its record.
+
+    `probe` may be called by any thread, the other verbs by one.
+    """
+
+    kinds = frozenset({"swupdate"})
 
     def __init__(
         self,
@@ -83,7 +90,10 @@ class SwupdateInstaller(Installer):
             progress: Gets per cent of an installation, as they change.
         """
         if len(sides) != 2:
-            raise InstallError(f"SWUpdate needs two sides, not {len(sides)}; see the vehicle file")
+            raise TroubleError(f"SWUpdate needs two sides, not {len(sides)}; see the vehicle file")
+        for word in (word for selection in sides.values() for word in selection):
+            if not 0 < len(word.encode()) < WORD:
+                raise TroubleError(f"a word of SWUpdate's selections has not 1 to {WORD - 1} bytes")
         self._service = SwupdateService(control, news)
         self._sides = sides
         self._boot = boot_loader
@@ -119,7 +129,7 @@ class SwupdateInstaller(Installer):
             record = record.begin(begun)
             record.save(self._record)
         elif begun.old != running:
-            raise InstallError(
+            raise TroubleError(
                 f"{running} runs, but the attempt began on {begun.old}: the system was booted in "
                 "the middle of it; the image must not switch the boot loader by itself"
             )
@@ -155,11 +165,7 @@ class SwupdateInstaller(Installer):
                 f"{running} runs and not {begun.new}: the new system has not booted, and the boot "
                 "loader went back; the console or pstore says why"
             )
-        if self._health is not None:
-            try:
-                self._health.run()
-            except CommandError as error:
-                raise UnhealthyError(f"{begun.new} runs, but is not well: {error}") from error
+        health.check(self._health, begun.new)
         record.end(Content.of(job.new, build)).save(self._record)
 
     def commit(self, job: Job) -> None:
@@ -167,7 +173,7 @@ class SwupdateInstaller(Installer):
         begun = self._installed(Record.load(self._record), job)
         running, _ = self._current()
         if running != begun.new:
-            raise InstallError(f"{begun.new} does not run, so it is not marked good")
+            raise TroubleError(f"{begun.new} does not run, so it is not marked good")
         self._boot.mark(begun.new, "good")
         self._service.set_state(UpdateState.OK)
 
@@ -176,25 +182,14 @@ class SwupdateInstaller(Installer):
         begun = Record.load(self._record).begun
         if begun is None or begun.attempt != job.attempt:
             return Activation.DONE
-        reachable = True
-        try:
-            self._service.settled(self._deadline())
-        except UnreachableError as error:
-            # It may be the new system that has none; what does not run does not write either.
-            log.warning("going back without SWUpdate: %s", error)
-            reachable = False
-        self._boot.switch(begun.old)
-        self._boot.mark(begun.new, "bad")
-        if reachable:
-            self._service.set_state(UpdateState.FAILED)
-        running, _ = self._current()
-        return Activation.REBOOT if running == begun.new else Activation.DONE
+        return self._go_back(begun)
 
     def clean_up(self, job: Job) -> None:
         """Forget the attempt; the payload is its owner's."""
-        del job
         record = Record.load(self._record)
         if record.begun is not None:
+            if record.begun.attempt != job.attempt:
+                record = self._find_home(record, record.begun)
             record.forget().save(self._record)
 
     # -- parts of the above
@@ -215,12 +210,42 @@ class SwupdateInstaller(Installer):
         (other,) = (side for side in self._sides if side != running)
         return other
 
+    def _go_back(self, begun: Begun) -> Activation:
+        reachable = True
+        try:
+            self._service.settled(self._deadline())
+        except UnreachableError as error:
+            # It may be the new system that has none; what does not run does not write either.
+            log.warning("going back without SWUpdate: %s", error)
+            reachable = False
+        self._boot.switch(begun.old)
+        self._boot.mark(begun.new, "bad")
+        if reachable:
+            self._service.set_state(UpdateState.FAILED)
+        running, _ = self._current()
+        return Activation.REBOOT if running == begun.new else Activation.DONE
+
+    def _find_home(self, record: Record, begun: Begun) -> Record:
+        """End an attempt that nobody knows any more where it is: on the side that runs."""
+        running, build = self._current()
+        if running != begun.new:
+            self._go_back(begun)
+            return record
+        try:
+            health.check(self._health, begun.new)
+        except UnhealthyError as error:
+            log.error("an attempt was lost, its side is left to the boot loader: %s", error)
+            return record
+        self._boot.mark(begun.new, "good")
+        content = record.content(begun.new, _UNSEEN)
+        return record.end(content.model_copy(update={"look": build})) if content else record
+
     def _stream(self, job: Job, side: str, run: Run, progress: Callable[[int], None]) -> None:
         staged.check(job.payload, job.new)
         try:
             file = job.payload.open("rb")
         except OSError as error:
-            raise InstallError(f"{job.payload}: the image cannot be read: {error}") from error
+            raise TroubleError(f"{job.payload}: the image cannot be read: {error}") from error
         with file:
             self._service.install(file, self._sides[side], run, progress, self._deadline())
 
@@ -229,5 +254,5 @@ class SwupdateInstaller(Installer):
         """The attempt, sure to have its payload in the new side."""
         begun = record.begun
         if begun is None or begun.attempt != job.attempt or not begun.installed:
-            raise InstallError("SWUpdate has not finished this attempt's installation")
+            raise TroubleError("SWUpdate has not finished this attempt's installation")
         return begun

@@ -23,9 +23,13 @@ from typing import BinaryIO
 
 from bordnetz.ota.installers.installer import InstallError
 from bordnetz.ota.installers.quote import quote
+from bordnetz.ota.installers.trouble import TroubleError
 
 CALL_TIMEOUT = 30.0
 """Seconds for one request."""
+
+WORD = 256
+"""Bytes that SWUpdate has for a software set, and for a running mode, with the zero at the end."""
 
 _MAGIC = 0x14052001
 _API_VERSION = 1
@@ -53,8 +57,8 @@ _MOST_NOTES = 1000
 """SWUpdate keeps 100, but may go on writing them while they are read."""
 
 
-class SwupdateError(InstallError):
-    """SWUpdate refuses, fails, or answers what cannot be understood."""
+class SwupdateError(TroubleError):
+    """SWUpdate ends, is not set up for this, or answers what cannot be understood."""
 
 
 class UnreachableError(SwupdateError):
@@ -63,6 +67,10 @@ class UnreachableError(SwupdateError):
 
 class BusyError(SwupdateError):
     """SWUpdate is at another installation, and stays so."""
+
+
+class RefusedError(InstallError):
+    """SWUpdate refuses the image, or cannot install it."""
 
 
 class Run(IntEnum):
@@ -189,7 +197,8 @@ class SwupdateService:
 
         Raises:
             BusyError: By then, SWUpdate is still at another one's installation.
-            SwupdateError: SWUpdate refuses the image, fails, ends, or has not finished by then.
+            SwupdateError: SWUpdate ends, or has not finished by then.
+            RefusedError: SWUpdate refuses the image, or cannot install it.
         """
         while True:
             # Connected while none runs, so that all news are of what begins from now on.
@@ -209,7 +218,7 @@ class SwupdateService:
         noted = end.failures + self.settled(max(deadline, time.monotonic() + self.timeout))
         if not end.succeeded:
             said = quote(noted[0]) if noted else "its log on the host says why"
-            raise SwupdateError(f"SWUpdate has not taken it: {said}")
+            raise RefusedError(f"SWUpdate has not taken it: {said}")
 
     def _begin(self, selection: tuple[str, str], run: Run) -> socket.socket | None:
         """A connection that takes the image; None where another one was quicker."""
@@ -218,7 +227,7 @@ class SwupdateService:
         control = self._connect(self.control)
         try:
             kind, data = self._exchange(control, _REQ_INSTALL, body)
-        except InstallError:
+        except SwupdateError:
             control.close()
             raise
         if kind == _ACK:
@@ -366,7 +375,7 @@ class _Transfer:
             # It takes no more, because it has enough or has failed; the news say which.
             return False
         except OSError as error:
-            raise InstallError(f"the image cannot be streamed to SWUpdate: {error}") from error
+            raise SwupdateError(f"the image cannot be streamed to SWUpdate: {error}") from error
         self._pending = self._pending[sent:]
         return True
 
