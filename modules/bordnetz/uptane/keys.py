@@ -175,7 +175,31 @@ def _from_file(path: Path) -> Signer:
             f"{path}: no private Ed25519 key in PKCS#8 and PEM; make one with: "
             f"openssl genpkey -algorithm ed25519 -out {path}"
         )
-    return CryptoSigner(key)
+    return _FileSigner(key)
+
+
+class _FileSigner(Signer):
+    """Ed25519 and nothing beside it: a fleet takes three signatures a vehicle."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._sign = key.sign
+        self._public_key = SSlibKey.from_crypto(key.public_key())
+
+    @classmethod
+    def from_priv_key_uri(
+        cls, priv_key_uri: str, public_key: Key, secrets_handler: Any = None
+    ) -> Signer:
+        """Not by securesystemslib's table of schemes: `load` makes these."""
+        raise NotImplementedError("use bordnetz.uptane.keys.load")
+
+    @property
+    def public_key(self) -> Key:
+        """Its public part."""
+        return self._public_key
+
+    def sign(self, payload: bytes) -> Signature:
+        """Sign."""
+        return Signature(self._public_key.keyid, self._sign(payload).hex())
 
 
 @dataclass(frozen=True)
