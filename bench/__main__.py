@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import decode, wire
+from bench import decode, release, wire
 
 NEEDS_SHARED = "left out: its recordings and databases are not here (../shared)"
 
@@ -26,8 +26,10 @@ def main() -> None:
         decoded = decode.rows()
     with console.status("wire size, against the row layout ..."):
         sized = wire.rows()
+    with console.status("release, against its signatures alone ..."):
+        signed = release.rows()
     report: dict[str, Any] = {
-        "rows": decoded + sized,
+        "rows": decoded + sized + signed,
         "decode": decode.ratios(decoded),
         "wire": wire.wire(sized),
         "wire_peer": wire.wire_peer(sized),

@@ -149,7 +149,7 @@ def intake(context: click.Context, folder: Path, paths: tuple[Path, ...], as_jso
             ],
         },
         [
-            f"accepted: {counts['accepted']}, known: {counts['known']}, refused: {counts['refused']}",
+            ", ".join(f"{one}: {counts[one]}" for one in ("accepted", "known", "refused")),
             *(f"{one.vehicle or one.path}: {one.reason}" for one in refused),
         ],
         as_json=as_json,

@@ -87,7 +87,7 @@ def publish(folder: Path, place: str, everything: bool, as_json: bool) -> None:
     with Release(folder) as release, terminal.Progress() as progress:
         sent = send(release, _destination(place), everything=everything, progress=progress)
     lines = [
-        f"vehicles: {sent.vehicles}; sent: {sent.files} files of metadata, {sent.payloads} of payload"
+        f"vehicles: {sent.vehicles}; files sent: {sent.files} of metadata, {sent.payloads} others"
     ]
     if sent.due:
         lines.append(f"vehicles with something new that is not signed: {sent.due}")

@@ -71,8 +71,6 @@ CREATE TABLE vehicle (
 CREATE INDEX vehicle_due ON vehicle (id) WHERE due > 0;
 CREATE INDEX vehicle_refused ON vehicle (id) WHERE refused IS NOT NULL;
 CREATE INDEX vehicle_model ON vehicle (model);
-CREATE INDEX vehicle_targets ON vehicle (targets);
-CREATE INDEX vehicle_snapshot ON vehicle (snapshot);
 CREATE INDEX vehicle_campaign ON vehicle (campaign);
 CREATE INDEX vehicle_attacks ON vehicle (id) WHERE attacks IS NOT NULL;
 CREATE TABLE tag (

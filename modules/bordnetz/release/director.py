@@ -276,7 +276,8 @@ def _write(path: str, data: bytes) -> None:
     try:
         if os.write(descriptor, data) != len(data):
             raise OSError(28, "No space left on device", path)
-        os.ftruncate(descriptor, len(data))
+        if os.fstat(descriptor).st_size > len(data):
+            os.ftruncate(descriptor, len(data))
     finally:
         os.close(descriptor)
 

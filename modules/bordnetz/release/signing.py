@@ -191,18 +191,16 @@ def _templates(release: Release, terms: director.Terms) -> director.Templates:
 
 def _end(release: Release, run: int) -> None:
     with release.transaction() as db:
+        # One statement: each touches every row of the fleet.
         db.execute(
-            "UPDATE vehicle SET targets = ?, "
-            "signed_campaign = iif(refused IS NULL, campaign, signed_campaign) "
-            "WHERE due > 0 AND (due = ? OR targets IS NULL)",
-            (run, DUE_TARGETS),
+            "UPDATE vehicle SET snapshot = :run, due = 0, "
+            "targets = iif(due = :all OR targets IS NULL, :run, targets), "
+            "signed_campaign = iif((due = :all OR targets IS NULL) AND refused IS NULL, "
+            "campaign, signed_campaign) WHERE due > 0",
+            {"run": run, "all": DUE_TARGETS},
         )
-        db.execute("UPDATE vehicle SET snapshot = ?, due = 0 WHERE due > 0", (run,))
         db.execute("UPDATE state SET finished = run, image_due = 0, keys_changed = 0")
-        # Only runs that something still refers to.
+        # A vehicle's targets are never newer than its snapshot.
         db.execute(
-            "DELETE FROM run WHERE id < ? "
-            "AND NOT EXISTS (SELECT 1 FROM vehicle WHERE targets = run.id) "
-            "AND NOT EXISTS (SELECT 1 FROM vehicle WHERE snapshot = run.id)",
-            (run,),
+            "DELETE FROM run WHERE id < (SELECT ifnull(min(targets), ?) FROM vehicle)", (run,)
         )
