@@ -105,7 +105,7 @@ def test_what_is_no_number_makes_no_curve():
     assert set(signal.history) == {1.0, 2.0}
 
 
-def account(cloud=None, missing=0, sent=10, exits=(), **changes):
+def account(cloud=None, missing=0, sent=10, exits=(), answers=0, **changes):
     page = {"received": 10, "decoded": 7, "notAsked": 2, "notData": 1, "dropped": {}}
     status = {
         "frames": page,
@@ -113,6 +113,7 @@ def account(cloud=None, missing=0, sent=10, exits=(), **changes):
         "samples": {"decoded": 70, "stored": 70, "held": 0, "dropped": {}},
         "outbox": {"messages": 0, "acknowledged": 3},
         "collecting": {"signals": 0},
+        "answers": answers,
     }
     for path, value in changes.items():
         section, _, key = path.partition("_")
@@ -122,6 +123,14 @@ def account(cloud=None, missing=0, sent=10, exits=(), **changes):
 
 def test_an_account_in_which_all_adds_up_has_no_fault():
     assert account().unsettled() == account().faults() == []
+
+
+def test_answers_to_the_update_module_are_not_missed_in_the_cloud():
+    good = account(missing=2, answers=2, outbox_acknowledged=5)
+    assert good.unsettled() == good.faults() == []
+    assert account(missing=2, answers=1).unsettled() == [
+        "1 messages of the outbox have not arrived"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,9 @@ class Account:
             found.append(f"{samples['stored']} samples were stored, {self.cloud.samples} arrived")
         if status["outbox"]["messages"]:
             found.append(f"{status['outbox']['messages']} messages are not acknowledged")
-        if self.missing:
-            found.append(f"{self.missing} messages of the outbox have not arrived")
+        # Answers to the update module leave the outbox, too, but not for the cloud.
+        if (missing := self.missing - status["answers"]) > 0:
+            found.append(f"{missing} messages of the outbox have not arrived")
         if self.cloud.unread:
             found.append(f"{self.cloud.unread} batches lack their dictionary")
         return found
@@ -77,7 +78,7 @@ class Account:
             return found
         if samples["stored"] < self.cloud.samples:
             found.append(f"{samples['stored']} samples were stored, {self.cloud.samples} arrived")
-        acknowledged = status["outbox"]["acknowledged"]
+        acknowledged = status["outbox"]["acknowledged"] - status["answers"]
         if acknowledged != self.cloud.messages:
             found.append(
                 f"{acknowledged} messages were acknowledged, {self.cloud.messages} arrived"
