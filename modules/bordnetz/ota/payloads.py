@@ -154,7 +154,10 @@ class _Base:
                 self.file = self._installer.base()
                 if self.file is not None:
                     self._stack.enter_context(self.file)
-                    self._sha256 = hashlib.file_digest(self.file, "sha256").hexdigest()
+                    found = hashlib.sha256()
+                    while piece := self.file.read(_PIECE):
+                        found.update(piece)
+                    self._sha256 = found.hexdigest()
             except (InstallError, OSError) as error:
                 log.warning("no delta can be used: what is installed cannot be read: %s", error)
         return self._sha256 == sha256
