@@ -30,6 +30,7 @@ from bordnetz.errors import BordnetzError
 from bordnetz.uptane.custom import Name, PayloadKind
 
 _MOST_PROBLEMS = 10
+_LARGEST_ROOT = 64 * 1024
 
 _TIME_OF_DAY = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
@@ -112,12 +113,16 @@ class RaucEcu(_Ecu):
 
     Attributes:
         bus: Address of the D-Bus that RAUC is on.
-        host_folder: The module's payload folder as RAUC's side sees it; None: under the same name.
+        folder: Where bundles are put for it, on a volume that it sees.
+        host_folder: The same folder under the name that RAUC's side has for it; None: the same.
+        seconds: That an installation may take.
     """
 
     installer: Literal["rauc"]
     bus: Text = "unix:path=/run/dbus/system_bus_socket"
+    folder: FilePath
     host_folder: FilePath | None = None
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = 3600
     kinds: ClassVar[frozenset[PayloadKind]] = frozenset({"rauc"})
 
 
@@ -127,15 +132,18 @@ class SwupdateEcu(_Ecu):
     Attributes:
         control: Its control socket.
         progress: Its progress socket.
-        selections: Software set and mode, as ``stable,alt``, by the slot that is active.
-        active: Prints the active slot: one of the keys of ``selections``.
+        sides: The two sides by the boot loader's names, each with the software set and the running
+            mode that make SWUpdate write it.
+        boot_loader: A program that knows and sets which side boots.
+        seconds: That an installation may take.
     """
 
     installer: Literal["swupdate"]
     control: FilePath = "/run/swupdate/sockinstctrl"
     progress: FilePath = "/run/swupdate/swupdateprog"
-    selections: dict[Text, Text] = {}
-    active: Run | None = None
+    sides: Annotated[dict[Name, tuple[Text, Text]], Field(min_length=2, max_length=2)]
+    boot_loader: Run
+    seconds: Annotated[float, Field(gt=0, le=86_400)] = 3600
     kinds: ClassVar[frozenset[PayloadKind]] = frozenset({"swupdate"})
 
 
@@ -213,3 +221,19 @@ class OtaSettings(_Model):
             if len(found) > _MOST_PROBLEMS:
                 lines.append(f"... and {len(found) - _MOST_PROBLEMS} more")
             raise OtaError("\n".join(lines)) from None
+
+
+def read_root(path: Path) -> bytes:
+    """Root metadata that the vehicle left the factory with.
+
+    Raises:
+        OtaError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_ROOT + 1)
+    except OSError as error:
+        raise OtaError(f"{path}: the factory's root metadata: {error.strerror}") from error
+    if len(data) > _LARGEST_ROOT:
+        raise OtaError(f"{path}: over {_LARGEST_ROOT} bytes; is this root metadata?")
+    return data

@@ -9,19 +9,24 @@ from bordnetz.batch.reader import Reader
 from bordnetz.laptop.drive.progress import Totals
 from bordnetz.laptop.hub.upstream import Arrival, Upstream
 
+MODULE = "telemetry"
+"""Whose messages are added up."""
+
 
 class Cloud:
-    """Adds up messages as they arrive; what arrives twice counts once.
+    """Adds up telemetry's messages as they arrive; what arrives twice counts once.
 
     Args:
         upstream: Where they arrive.
 
     Attributes:
         totals: So far.
+        signals: Qualified names of all signals that samples came of.
     """
 
     def __init__(self, upstream: Upstream) -> None:
         self.totals = Totals()
+        self.signals: set[str] = set()
         self._upstream = upstream
         self._reader = Reader()
         self._last = 0
@@ -32,6 +37,8 @@ class Cloud:
         """Take what has arrived since the last look."""
         for arrival in self._upstream.messages(self._last):
             self._last = arrival.n
+            if arrival.module != MODULE:
+                continue
             outbox, _, sequence = arrival.properties.get("batch", "").rpartition("-")
             if not sequence.isdecimal():
                 self.totals.damaged += 1
@@ -55,6 +62,8 @@ class Cloud:
         try:
             for batch in self._reader.read(self._upstream.body(arrival)):
                 totals.samples += len(batch.samples)
+                for number in set(batch.samples.group.tolist()):
+                    self.signals.update(batch.samples.groups[number].names())
         except BatchError:
             totals.damaged += 1
         totals.damaged += self._reader.damaged - waited

@@ -19,6 +19,7 @@ from bordnetz.laptop.drive.drive import drive as run_drive
 from bordnetz.laptop.drive.errors import ChoiceError, DriveError
 from bordnetz.laptop.drive.progress import Progress
 from bordnetz.laptop.drive.view import line, picture, summary
+from bordnetz.laptop.update.attacks import ATTACKS
 
 _WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
 _READ = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -89,6 +90,18 @@ Meanwhile, in another terminal, `bordnetz hub` is the portal:
     help="Of the simulated car; equal seeds drive alike.  [default: 1]",
 )
 @click.option("--manifest", type=_READ, help="A deployment template in place of the project's.")
+@click.option(
+    "--ota",
+    type=click.Choice(["demo"]),
+    help="Update the simulated car on the way: published, refused while it drives, installed when "
+    "it is parked and its driver agrees.",
+)
+@click.option(
+    "--attack",
+    type=click.Choice(list(ATTACKS)),
+    help="With --ota: what an attacker does to the update; the exit code is 0 only if the car "
+    "refuses and reports it.",
+)
 def drive(
     seconds: float | None,
     report_file: Path | None,
@@ -102,6 +115,8 @@ def drive(
     load: int | None,
     seed: int | None,
     manifest: Path | None,
+    ota: str | None,
+    attack: str | None,
 ) -> None:
     """Drive: a vehicle's CAN frames become signals, batches, and arrive in the cloud.
 
@@ -118,8 +133,20 @@ def drive(
         _write(report_file, "")  # What cannot be written should be known before the drive.
     choice = Choice(vehicle, interface, channels, log, tuple(_bound(text) for text in databases))
     console = Console()
+    if attack is not None and ota is None:
+        raise ChoiceError("--attack is one on the update of --ota demo; give that, too")
     plan = Plan(
-        choice, seconds, _speed(speed, log), load, seed, folder, manifest, console.is_terminal
+        choice,
+        seconds,
+        _speed(speed, log),
+        load,
+        seed,
+        folder,
+        manifest,
+        console.is_terminal,
+        update=ota is not None,
+        attack=attack or "",
+        tell=console.print,
     )
     try:
         with ExitStack() as stack:

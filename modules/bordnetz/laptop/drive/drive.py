@@ -13,7 +13,7 @@ from typing import Any
 
 from bordnetz.laptop.drive.agent import Agent
 from bordnetz.laptop.drive.buses import Choice, is_simulated, project_file, settle
-from bordnetz.laptop.drive.cloud import Cloud
+from bordnetz.laptop.drive.cloud import MODULE, Cloud
 from bordnetz.laptop.drive.ending import ending
 from bordnetz.laptop.drive.errors import ChoiceError, DriveError, StoppedError
 from bordnetz.laptop.drive.progress import BusLine, Progress
@@ -22,8 +22,8 @@ from bordnetz.laptop.drive.signals import Signals
 from bordnetz.laptop.drive.workplace import Workplace
 from bordnetz.laptop.hub.control import Control, ControlError
 from bordnetz.laptop.hub.places import NoHubError
-
-MODULE = "telemetry"
+from bordnetz.laptop.update.story import MODULE as OTA
+from bordnetz.laptop.update.story import Story
 
 STARTING = 60.0
 """Seconds until every process must be ready: a slow machine, with cold caches."""
@@ -51,6 +51,9 @@ class Plan:
         folder: Where to keep everything; None keeps nothing.
         manifest: The deployment; None for the project's.
         follow: Whether to follow some signals for a view.
+        update: Whether the car gets an update on the way.
+        attack: What is done to that update; "" for nothing.
+        tell: Gets a line when something happens to the update.
     """
 
     choice: Choice = field(default_factory=Choice)
@@ -61,6 +64,9 @@ class Plan:
     folder: Path | None = None
     manifest: Path | None = None
     follow: bool = False
+    update: bool = False
+    attack: str = ""
+    tell: Callable[[str], None] = print
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,13 @@ class _Trip:
         self._simulated = is_simulated(plan.choice, self._vehicle)
         if not self._simulated and (plan.load is not None or plan.seed is not None):
             raise ChoiceError("--load and --seed are the simulated car's, which does not drive now")
+        if plan.update and not self._simulated:
+            raise ChoiceError("--ota is for the simulated car, which does not drive now")
+        self._story: Story | None = None
+        if plan.update:
+            place = workplace.folder / "update"
+            place.mkdir()
+            self._story = Story(place, self._vehicle, self._vehicle_file, plan.attack, plan.tell)
         self._signals = Signals()
         self._status: dict[str, Any] = {}
 
@@ -124,6 +137,9 @@ class _Trip:
         folder, log = self._workplace.folder, self._plan.choice.log
         manifest = self._plan.manifest or project_file("deployment.template.json")
         state = folder / "hub"
+        if self._story is not None:
+            self._story.prepare()
+            self._agent.start("store", self._story.store_command)
         self._agent.start("hub", ["hub", "run", "--manifest", str(manifest), "--state", str(state)])
         for _ in self._patiently("hub"):
             with suppress(NoHubError, ControlError):
@@ -134,6 +150,7 @@ class _Trip:
         environment |= {
             "BORDNETZ_VEHICLE": str(self._vehicle_file),
             "BORDNETZ_STATE": str(folder / MODULE),
+            "BORDNETZ_BUNDLES": str(folder / "update" / "bundles"),
             # Two drives have two hubs at two loopback addresses, so the port is free there.
             "BORDNETZ_METRICS_ADDRESS": f"{self._control.place.address}:9601",
         }
@@ -142,6 +159,8 @@ class _Trip:
             arguments += ["--log", str(log), "--speed", self._plan.speed]
         # A recording that is read a second time would arrive a second time.
         self._agent.start(MODULE, arguments, environment, always=log is None)
+        if self._story is not None:
+            self._start_ota()
         for _ in self._patiently(MODULE):
             if self._ask_status() and self._status["desiredVersion"]:
                 break
@@ -159,12 +178,24 @@ class _Trip:
             simulation = ["simulate", "--vehicle", str(self._vehicle_file)]
             simulation += ["--seed", str(1 if self._plan.seed is None else self._plan.seed)]
             simulation += ["--load", str(self._plan.load or 0)]
+            if self._story is not None:
+                simulation += ["--trip", str(self._story.trip)]
             self._agent.start("vehicle", simulation, output=self._sent_file)
             # A slow machine takes seconds to start it, which are no seconds of the drive.
             for _ in self._patiently("vehicle"):
                 if self._ask_status() and self._status["frames"]["received"]:
                     break
         self._began = time.monotonic()
+
+    def _start_ota(self) -> None:
+        folder = self._workplace.folder
+        environment = self._control.env(OTA) | {
+            "BORDNETZ_VEHICLE": str(self._vehicle_file),
+            "BORDNETZ_STATE": str(folder / OTA),
+            "BORDNETZ_BUNDLES": str(folder / "update" / "bundles"),
+            "BORDNETZ_METRICS_ADDRESS": f"{self._control.place.address}:9602",
+        }
+        self._agent.start(OTA, [OTA], environment)
 
     def _require_signals(self) -> None:
         if not self._status["vehicle"]["signals"]:
@@ -208,7 +239,7 @@ class _Trip:
 
     def _left(self) -> float:
         """Seconds until the drive is over."""
-        if self._status["source"]["ended"]:
+        if self._status["source"]["ended"] or (self._story is not None and self._story.over):
             return 0.0
         if self._plan.seconds is None:
             return LOOK
@@ -233,6 +264,8 @@ class _Trip:
         else:
             progress.connected = False
         self._cloud.look()
+        if self._story is not None:
+            self._story.look(self._control, self._cloud.signals)
         progress.elapsed = time.monotonic() - self._began
         progress.signals = self._signals.lines
         progress.cloud = self._cloud.totals
@@ -262,6 +295,9 @@ class _Trip:
         self._agent.stop_all()
         report = account.report(elapsed, self._progress.collected, self._agent.usage())
         wrong = [*account.unsettled(), *account.faults(), *self._agent.failures()]
+        if self._story is not None:
+            wrong += self._story.end()
+            report["update"] = self._story.report()
         return Outcome(report, wrong, self._agent[MODULE].complaints())
 
     def _end_vehicle(self) -> int | None:
