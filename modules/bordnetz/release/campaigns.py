@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from bordnetz.release import catalogue
 from bordnetz.release.database import DUE_TARGETS
@@ -53,6 +54,7 @@ def assign(
         ReleaseError: An image, vehicle, tag or ECU is not known, an ECU would get two images, or
             the campaign's id was used for something else.
     """
+    _check_order(campaign)
     images = catalogue.entries(release)
     for name, _ in targets:
         if name not in images:
@@ -129,6 +131,22 @@ def _choose(
         db.execute("INSERT OR IGNORE INTO chosen SELECT id FROM vehicle")
     if not db.execute("SELECT 1 FROM chosen").fetchone():
         raise ReleaseError("no vehicle is chosen; name some with --vehicle, --tag or --all")
+
+
+def _check_order(campaign: Campaign) -> None:
+    """Whether there is an order, of the ECUs and of the groups, as `after` asks for."""
+    group = {ecu: f"group {number}" for number, its in enumerate(campaign.groups) for ecu in its}
+    groups: dict[str, set[str]] = {}
+    for ecu, before in campaign.after.items():
+        own = group.get(ecu, ecu)
+        groups.setdefault(own, set()).update({group.get(one, one) for one in before} - {own})
+    try:
+        TopologicalSorter(campaign.after).prepare()
+        TopologicalSorter(groups).prepare()
+    except CycleError as error:
+        raise ReleaseError(
+            f"campaign {campaign.id}: after: these wait for each other: {', '.join(error.args[1])}"
+        ) from None
 
 
 def _check_once(found: dict[str, list[str]], example: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from bordnetz.release import signing, terminal
 from bordnetz.release.destination import Destination
+from bordnetz.release.errors import ReleaseError
 from bordnetz.release.folder import FolderDestination
 from bordnetz.release.publishing import publish as send
 from bordnetz.release.release import Release
@@ -107,6 +108,10 @@ def _destination(place: str) -> Destination:
     if not place.startswith(("https://", "http://")):
         return FolderDestination(Path(place))
     # Only who publishes there needs the SDK.
-    from bordnetz.release.blob import BlobDestination
-
+    try:
+        from bordnetz.release.blob import BlobDestination
+    except ModuleNotFoundError:
+        raise ReleaseError(
+            "a blob container takes the package azure-storage-blob; install bordnetz[release]"
+        ) from None
     return BlobDestination(place)
