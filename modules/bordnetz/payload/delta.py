@@ -17,13 +17,12 @@ making them takes detools, which is no part of the car.
 
 from __future__ import annotations
 
+import functools
 import lzma
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-import numpy as np
 
 from bordnetz.payload.errors import DeltaError
 
@@ -178,8 +177,7 @@ class _Applying:
         """Where the base is read next."""
         self._patch = patch
         self._left = length
-        self._piece = np.empty(_PIECE, np.uint8)
-        self._filled = 0
+        self._piece = bytearray()
 
     def run(self) -> Iterator[bytes]:
         if self._patch.number():
@@ -193,8 +191,8 @@ class _Applying:
         else:
             raise DeltaError("it is damaged: it takes steps that are too small")
         self._patch.end()
-        if self._filled:
-            yield self._piece[: self._filled].tobytes()
+        if self._piece:
+            yield bytes(self._piece)
 
     def _section(self, add: bool) -> Iterator[bytes]:
         size = self._patch.number()
@@ -207,20 +205,14 @@ class _Applying:
             self._at += size
         self._left -= size
         while size:
-            taken = np.frombuffer(self._patch.take(min(size, _PIECE - self._filled)), np.uint8)
-            count = len(taken)
-            new = self._piece[self._filled : self._filled + count]
-            if add:
-                np.add(taken, self._read(count), out=new)
-            else:
-                new[:] = taken
-            size -= count
-            self._filled += count
-            if self._filled == _PIECE:
-                yield self._piece.tobytes()
-                self._filled = 0
+            taken = self._patch.take(min(size, _PIECE - len(self._piece)))
+            size -= len(taken)
+            self._piece += _sum(taken, self._read(len(taken))) if add else taken
+            if len(self._piece) == _PIECE:
+                yield bytes(self._piece)
+                self._piece.clear()
 
-    def _read(self, size: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    def _read(self, size: int) -> bytes:
         """Of the base, where it was sought."""
         data = self._base.read(size)
         while len(data) < size:
@@ -228,4 +220,22 @@ class _Applying:
             if not piece:
                 raise DeltaError("the base ends too early; was it changed?")
             data += piece
-        return np.frombuffer(data, np.uint8)
+        return data
+
+
+def _sum(one: memoryview, other: bytes) -> bytes:
+    """Byte by byte, modulo 256.
+
+    As one addition of long numbers, of which no byte carries into the next: the highest bits are
+    left out and put in by exclusive or.  This is as fast as lzma needs it, and without numpy the module
+    is 14 MiB smaller.
+    """
+    size = len(other)
+    a, b = int.from_bytes(one, "little"), int.from_bytes(other, "little")
+    low, high = _masks(size)
+    return ((a & low) + (b & low) ^ (a ^ b) & high).to_bytes(size, "little")
+
+
+@functools.lru_cache(8)
+def _masks(size: int) -> tuple[int, int]:
+    return int.from_bytes(b"\x7f" * size, "little"), int.from_bytes(b"\x80" * size, "little")
