@@ -46,6 +46,8 @@ def insist(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
     try:
         activation = _call(ledger, member, verb)
     except (BordnetzError, OSError) as error:
+        if ledger.given.stop.is_set():
+            return ledger.interrupted(member, verb)
         log.error("attempt %s: %s: %s: %s", ledger.attempt.id, member.ecu, verb.value, error)
         member = ledger.attempt.member(member.ecu).returned(str(error))
         if member.tries[verb] >= LIMIT:

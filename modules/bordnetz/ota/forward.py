@@ -66,6 +66,8 @@ def forward(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
         if _call(ledger, member, verb) is Activation.REBOOT:
             boot = ledger.given.boot
     except (BordnetzError, OSError) as error:
+        if ledger.given.stop.is_set():
+            return ledger.interrupted(member, verb)
         ledger.put(ledger.attempt.member(member.ecu).returned(str(error)))
         ledger.fail_by(error, member, verb)
         return None

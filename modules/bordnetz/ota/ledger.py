@@ -123,6 +123,16 @@ class Ledger:
 
     # -- trying again
 
+    def interrupted(self, member: Member, verb: Verb) -> Rest:
+        """A verb could not be done while everything is being stopped: the next start calls it.
+
+        Args:
+            member: As it was before.
+            verb: Which.
+        """
+        self.put(member.but(begun=member.begun | {verb}, under_way=None))
+        return Rest(State.PAUSED, ("the module is being stopped",))
+
     def later(self, what: tuple[str, str], state: State, why: str) -> Rest | None:
         """Whether it is too early to try something again.
 

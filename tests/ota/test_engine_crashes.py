@@ -1,0 +1,154 @@
+"""The job engine, whose process, machine or power ends at every moment that there is."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from scripted_installer import (
+    Death,
+    InstallError,
+    UnhealthyError,
+    World,
+    Wrong,
+    check,
+    target,
+    wanted,
+)
+
+PAIR = wanted(target("a", 2), target("b", 2), groups=[["a", "b"]], after={"b": ["a"]})
+
+
+def pair() -> World:
+    return World.of(a=1, b=None)
+
+
+def failing(ecu: str, verb: str, error=InstallError, times: int | None = None):
+    def make() -> World:
+        world = pair()
+        world.fails[ecu, verb] = error("scripted")
+        if times is not None:
+            world.times[ecu, verb] = times
+        return world
+
+    return make
+
+
+def kinds(fallback=(), **each: str):
+    def make() -> World:
+        world = World.of(a=1, b=1)
+        world.kinds.update(each)
+        world.fallback.update(fallback)
+        return world
+
+    return make
+
+
+def both(make, *changes):
+    def made() -> World:
+        world = make()
+        for change in changes:
+            world.fails.update(change().fails)
+            world.times.update(change().times)
+        return world
+
+    return made
+
+
+REBOOT = wanted(target("a", 2, "rauc"), target("b", 2), groups=[["a", "b"]])
+TWICE = wanted(target("a", 2, "rauc"), target("b", 2, "rauc"), groups=[["a", "b"]])
+OLD = {"a": 1, "b": None}
+SET = {"a": 1, "b": 1}
+
+SCENARIOS = {
+    "both succeed": (pair, PAIR, OLD, True),
+    **{
+        f"{ecu} fails to {verb}": (failing(ecu, verb), PAIR, OLD, False)
+        for ecu, verb in itertools.product("ab", ("obtain", "stage", "install", "activate"))
+    },
+    "the second is unwell": (failing("b", "verify", UnhealthyError), PAIR, OLD, False),
+    "the commit is slow": (failing("a", "commit", times=2), PAIR, OLD, True),
+    "the way back is slow": (
+        both(failing("b", "verify"), failing("a", "rollback", times=2)),
+        PAIR,
+        OLD,
+        False,
+    ),
+    "cleaning up is slow": (failing("b", "clean_up", times=2), PAIR, OLD, True),
+    "an image and a file": (kinds(a="reboot"), REBOOT, SET, True),
+    "an image that does not boot": (kinds(["a"], a="reboot"), REBOOT, SET, False),
+    "two images of which one does not boot": (
+        kinds(["b"], a="reboot", b="reboot"),
+        TWICE,
+        SET,
+        False,
+    ),
+    "an image that is unwell": (
+        both(kinds(a="reboot"), failing("a", "verify", UnhealthyError)),
+        REBOOT,
+        SET,
+        False,
+    ),
+    "a flashed ECU": (kinds(b="flash"), PAIR, SET, True),
+    "a flashed ECU that fails": (
+        both(kinds(b="flash"), failing("b", "install")),
+        PAIR,
+        SET,
+        False,
+    ),
+}
+
+
+def live(make, verified, deaths, power: bool) -> World:
+    """Live to the end with deaths after so many moments each, counted from the death before."""
+    world = make()
+    for moment in deaths:
+        world.dies_at = world.points + moment
+        try:
+            world.drive(verified)
+        except Death:
+            if power:
+                world.power_cut()
+        else:
+            break
+    world.dies_at = -1
+    world.drive(verified)
+    return world
+
+
+def moments(make, verified, deaths=(), power: bool = False) -> int:
+    """How many moments there are after these deaths."""
+    world = make()
+    for moment in deaths:
+        world.dies_at = world.points + moment
+        try:
+            world.drive(verified)
+        except Death:
+            if power:
+                world.power_cut()
+    world.dies_at = -1
+    before = world.points
+    world.drive(verified)
+    return world.points - before
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["process", "power"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_group_is_all_new_or_all_old_whenever_it_dies_once(name, power):
+    make, verified, old, succeeds = SCENARIOS[name]
+    groups = [[one.ecu for one in verified.targets]]
+    number = moments(make, verified)
+    assert number > 20
+    for moment in range(1, number + 1):
+        world = live(make, verified, [moment], power)
+        try:
+            check(world, groups, verified, old)
+        except Wrong as wrong:
+            raise AssertionError(f"{name}, dead at {moment}: {wrong}\n{world.verbs}") from None
+        results = {one["result"] for one in world.reports}
+        assert ("succeeded" in results) == succeeds, (moment, results)
+        if not succeeds:
+            # Remembered: what comes after the failure leaves the car alone.
+            verbs, attempts = len(world.verbs), world.drawn
+            world.drive(verified)
+            assert (len(world.verbs), world.drawn) == (verbs, attempts)
