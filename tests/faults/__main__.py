@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import time
@@ -83,6 +84,8 @@ def _line(
 
 def _found(row: Row, *, short: bool) -> tuple[int, int, list[str]]:
     own_mounts()
+    # What is told to an operator is told thousands of times here.
+    logging.disable()
     said = time.monotonic()
 
     def progress(tried: int) -> None:

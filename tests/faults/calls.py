@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .record import Places
-from .scenario import Child, Ended, Scenario, aftermath, in_child, telling, told
+from .record import Places, fresh
+from .scenario import Child, Ended, Scenario, aftermath, telling, told
 from .shares import Found, shared
-from .system import mount, unmount
+from .system import loop, mount, unmount
 
 CHANGING = (
     "write",
@@ -67,6 +67,9 @@ DISK = (
     "openat",
     "pread64",
 )
+
+_SIZE = 16
+"""MiB of the disk."""
 
 _LINE = re.compile(r"^(\d+) +(\w+)\((.*)$")
 
@@ -135,57 +138,65 @@ def kill_points(work: Callable[[], None], calls: Sequence[str], scratch: Path) -
 
 
 class Stage:
-    """The scenario's folder on a file system in memory, laid anew for every try."""
+    """The scenario's folder on ext4, laid anew for every try, to the last inode."""
 
-    def __init__(self, scenario: Scenario, places: Places) -> None:
-        """Set it up once; the copies are made of this."""
+    def __init__(self, scenario: Scenario, places: Places, image: bytes) -> None:
+        """Nothing is mounted yet.
+
+        Args:
+            scenario: What is done.
+            places: Where.
+            image: The disk on which it is set up.
+        """
         self._scenario = scenario
         self._places = places
-        self._pristine = places.memory / "pristine"
+        self._image = image
         self._lines = places.memory / "told"
         self._trace = places.memory / "trace"
-        mount("tmpfs", places.mount, "tmpfs", "size=256m")
-        places.work.mkdir()
-        ended = in_child(lambda: scenario.setup(places.work))
-        if ended != Ended():
-            raise RuntimeError(f"{scenario.name} cannot be set up: {ended}")
-        shutil.copytree(places.work, self._pristine, symlinks=True)
 
-    def close(self) -> None:
-        """Unmount it."""
-        unmount(self._places.mount, lazily=True)
-        shutil.rmtree(self._pristine)
-
-    def lay(self) -> None:
+    @contextmanager
+    def laid(self) -> Iterator[None]:
         """Everything as it was set up, and nothing told."""
-        shutil.rmtree(self._places.work)
-        shutil.copytree(self._pristine, self._places.work, symlinks=True)
+        path = self._places.memory / "stage"
+        with path.open("wb", buffering=0) as file:
+            file.write(self._image)
         self._lines.unlink(missing_ok=True)
+        with loop(path) as device:
+            mount(device, self._places.mount, "ext4")
+        try:
+            yield
+        finally:
+            unmount(self._places.mount)
 
     def run(self, calls: Sequence[str], injection: str | None, *, recovery: bool = False) -> Ended:
         """The work, or the recovery, under strace."""
-        return traced(self._work(recovery=recovery), calls, self._trace, injection)
+        with self._work(recovery=recovery) as work:
+            return traced(work, calls, self._trace, injection)
 
     def points(self, calls: Sequence[str], *, recovery: bool = False) -> list[Point]:
         """Every call that the work makes, or the recovery."""
-        return kill_points(self._work(recovery=recovery), calls, self._trace)
+        with self._work(recovery=recovery) as work:
+            return kill_points(work, calls, self._trace)
 
     def aftermath(self) -> list[str]:
         """What is wrong after recovery."""
         return aftermath(self._scenario, self._places.work, told(self._lines))
 
-    def _work(self, *, recovery: bool) -> Callable[[], None]:
+    @contextmanager
+    def _work(self, *, recovery: bool) -> Iterator[Callable[[], None]]:
         work = self._scenario.recover if recovery else self._scenario.run
-        return lambda: work(self._places.work, telling(self._lines))
+        with telling(self._lines) as tell:
+            yield lambda: work(self._places.work, tell)
 
 
-def _points(scenario: Scenario, where: Places, calls: Sequence[str]) -> list[Point]:
-    stage = Stage(scenario, where)
-    try:
-        stage.lay()
+def _points(scenario: Scenario, where: Places, image: bytes, calls: Sequence[str]) -> list[Point]:
+    stage = Stage(scenario, where, image)
+    with stage.laid():
         return stage.points(calls)
-    finally:
-        stage.close()
+
+
+def _killed(point: Point) -> str:
+    return f"{point.call}:signal=SIGKILL:when={point.number}"
 
 
 def _sample(points: list[Point], limit: int, seed: int) -> list[Point]:
@@ -199,16 +210,17 @@ def kill_everywhere(
 ) -> Found:
     """Kill the work at every call that changes the disk; recover, check."""
     found = Found()
-    points = _sample(_points(scenario, where, CHANGING), limit, 1)
+    image = fresh(scenario, where, _SIZE)
+    points = _sample(_points(scenario, where, image, CHANGING), limit, 1)
 
     def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
-        stage = Stage(scenario, places)
+        stage = Stage(scenario, places, image)
         for point in some:
-            stage.lay()
-            injection = f"{point.call}:signal=SIGKILL:when={point.number}"
-            ended = stage.run(CHANGING, injection)
-            wrong = unexpected(ended, "the work", killed=True)
-            yield f"killed at {point}", wrong + stage.aftermath()
+            with stage.laid():
+                ended = stage.run(CHANGING, _killed(point))
+                wrong = unexpected(ended, "the work", killed=True)
+                wrong += stage.aftermath()
+            yield f"killed at {point}", wrong
 
     shared(found, points, where, work, progress)
     return found
@@ -223,22 +235,22 @@ def kill_twice(
 ) -> Found:
     """Kill the work, then the recovery: so many times for each of the first kills."""
     found = Found()
-    points = _sample(_points(scenario, where, CHANGING), limit, 2)
+    image = fresh(scenario, where, _SIZE)
+    points = _sample(_points(scenario, where, image, CHANGING), limit, 2)
 
     def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
-        stage = Stage(scenario, places)
+        stage = Stage(scenario, places, image)
         for point in some:
-            first = f"{point.call}:signal=SIGKILL:when={point.number}"
-            stage.lay()
-            stage.run(CHANGING, first)
-            every = stage.points(CHANGING, recovery=True)
+            with stage.laid():
+                stage.run(CHANGING, _killed(point))
+                every = stage.points(CHANGING, recovery=True)
             for second in _sample(every, inner, point.number):
-                stage.lay()
-                stage.run(CHANGING, first)
-                injection = f"{second.call}:signal=SIGKILL:when={second.number}"
-                ended = stage.run(CHANGING, injection, recovery=True)
-                wrong = unexpected(ended, "the recovery", killed=True)
-                yield f"killed at {point} then {second}", wrong + stage.aftermath()
+                with stage.laid():
+                    stage.run(CHANGING, _killed(point))
+                    ended = stage.run(CHANGING, _killed(second), recovery=True)
+                    wrong = unexpected(ended, "the recovery", killed=True)
+                    wrong += stage.aftermath()
+                yield f"killed at {point} then {second}", wrong
 
     shared(found, points, where, work, progress)
     return found
@@ -254,15 +266,16 @@ def fail_everywhere(
 ) -> Found:
     """Let every call of those kinds fail once; recover, check."""
     found = Found()
-    points = _sample(_points(scenario, where, calls), limit, 3)
+    image = fresh(scenario, where, _SIZE)
+    points = _sample(_points(scenario, where, image, calls), limit, 3)
 
     def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
-        stage = Stage(scenario, places)
+        stage = Stage(scenario, places, image)
         for point in some:
-            stage.lay()
-            ended = stage.run(calls, f"{point.call}:error={error}:when={point.number}")
-            wrong = unexpected(ended, "the work")
-            yield f"{error} at {point}", wrong + stage.aftermath()
+            with stage.laid():
+                ended = stage.run(calls, f"{point.call}:error={error}:when={point.number}")
+                wrong = unexpected(ended, "the work") + stage.aftermath()
+            yield f"{error} at {point}", wrong
 
     shared(found, points, where, work, progress)
     return found

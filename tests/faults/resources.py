@@ -12,7 +12,7 @@ from .calls import unexpected
 from .fuse import Write
 from .record import Places, fresh, record
 from .replay import tried
-from .scenario import Ended, Scenario, aftermath, in_child, telling, told
+from .scenario import Ended, Scenario, Tell, aftermath, in_child, telling, told
 from .shares import Found, shared
 from .states import marks
 from .system import MS_RDONLY, MS_REMOUNT, mount, unmount
@@ -38,7 +38,8 @@ def _laid(scenario: Scenario, places: Places) -> Iterator[Path]:
 
 
 def _run(scenario: Scenario, places: Places, lines: Path) -> Ended:
-    return in_child(lambda: scenario.run(places.work, telling(lines)))
+    with telling(lines) as tell:
+        return in_child(lambda: scenario.run(places.work, tell))
 
 
 def _with_room(scenario: Scenario, places: Places, free: int) -> tuple[Ended, list[str]]:
@@ -98,10 +99,9 @@ def few_descriptors(
 
     def work(some: Iterable[int], places: Places) -> Iterator[tuple[str, list[str]]]:
         for spare in some:
-            with _laid(scenario, places) as lines:
+            with _laid(scenario, places) as lines, telling(lines) as tell:
 
-                def limited(spare: int = spare, lines: Path = lines) -> None:
-                    tell = telling(lines)
+                def limited(spare: int = spare, tell: Tell = tell) -> None:
                     highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
                     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
                     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + spare, hard))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .calls import DISK, SPACE, fail_everywhere, kill_everywhere, kill_twice
+from .campaign import Updating
 from .controls import Replacing
 from .metadata import Checking
 from .outbox import Sending
@@ -21,7 +22,6 @@ from .shares import Found
 Progress = Callable[[int], None]
 Work = Callable[[Places, bool, Progress], Found]
 
-_MOUNTS = ("/dev/loop-control",)
 _CRASH = ("/dev/fuse", "/dev/loop-control", "mkfs.ext4", "e2fsck")
 
 
@@ -64,7 +64,7 @@ def crash(scenario: Scenario, limit: int, *, draws: int = 3, size: int = 16) -> 
 
     def work(places: Places, short: bool, progress: Progress) -> Found:
         taken = _whole(scenario, places, size)
-        return replay(scenario, taken, places, Plan(80 if short else limit, draws), progress)
+        return replay(scenario, taken, places, Plan(30 if short else limit, draws), progress)
 
     return work
 
@@ -74,8 +74,8 @@ def crash_twice(scenario: Scenario, outer: int, inner: int, *, size: int = 16) -
 
     def work(places: Places, short: bool, progress: Progress) -> Found:
         taken = _whole(scenario, places, size)
-        plan = Plan(4 if short else outer)
-        return replay_twice(scenario, taken, places, plan, 6 if short else inner, progress)
+        plan = Plan(2 if short else outer)
+        return replay_twice(scenario, taken, places, plan, 4 if short else inner, progress)
 
     return work
 
@@ -83,21 +83,21 @@ def crash_twice(scenario: Scenario, outer: int, inner: int, *, size: int = 16) -
 def kill(scenario: Scenario) -> Work:
     """SIGKILL at every call."""
     return lambda places, short, progress: kill_everywhere(
-        scenario, places, 30 if short else 1_000_000, progress
+        scenario, places, 12 if short else 1_000_000, progress
     )
 
 
 def kill_again(scenario: Scenario, outer: int, inner: int) -> Work:
     """SIGKILL at a call of the work, then at one of the recovery."""
     return lambda places, short, progress: kill_twice(
-        scenario, places, 4 if short else outer, 4 if short else inner, progress
+        scenario, places, 3 if short else outer, 3 if short else inner, progress
     )
 
 
 def fail(scenario: Scenario, calls: Sequence[str], error: str) -> Work:
     """An error at every call."""
     return lambda places, short, progress: fail_everywhere(
-        scenario, places, calls, error, 20 if short else 1_000_000, progress
+        scenario, places, calls, error, 12 if short else 1_000_000, progress
     )
 
 
@@ -112,92 +112,107 @@ def control(work: Work) -> Work:
     return inverse
 
 
-def rows_of(scenario: Scenario, what: str, limit: int) -> list[Row]:
-    """Every kind of fault."""
-    name = scenario.name
+def _kinds(limit: int) -> list[tuple[str, str, Sequence[str], Callable[[Scenario], Work]]]:
+    """Every kind of fault, cheapest first: name, words, needs, work.
+
+    Args:
+        limit: Power cuts to try.
+    """
     return [
-        Row(
-            f"{name}-read-only",
-            f"{what}: the disk cannot be written to",
-            _MOUNTS,
-            lambda places, _short, _progress: read_only(scenario, places),
-        ),
-        Row(
-            f"{name}-descriptors",
-            f"{what}: few descriptors are left, from none to 20",
+        (
+            "read-only",
+            "the disk cannot be written to",
             (),
-            lambda places, short, progress: few_descriptors(
-                scenario, places, 6 if short else 20, progress
+            lambda scenario: lambda places, _short, _progress: read_only(scenario, places),
+        ),
+        (
+            "descriptors",
+            "few descriptors are left, from none to 20",
+            (),
+            lambda scenario: (
+                lambda places, short, progress: few_descriptors(
+                    scenario, places, 4 if short else 20, progress
+                )
             ),
         ),
-        Row(
-            f"{name}-full",
-            f"{what}: the disk is full, at every size",
-            _MOUNTS,
-            lambda places, short, progress: small_disk(
-                scenario, places, 8 if short else 200, progress
+        (
+            "full",
+            "the disk is full, at every size",
+            (),
+            lambda scenario: (
+                lambda places, short, progress: small_disk(
+                    scenario, places, 4 if short else 200, progress
+                )
             ),
         ),
-        Row(
-            f"{name}-broken",
-            f"{what}: the disk takes nothing more from one write on, at every write",
+        (
+            "broken",
+            "the disk takes nothing more from one write on",
             _CRASH,
-            lambda places, short, progress: broken_disk(
-                scenario, places, 10 if short else 1_000_000, progress
+            lambda scenario: (
+                lambda places, short, progress: broken_disk(
+                    scenario, places, 4 if short else 300, progress
+                )
             ),
         ),
-        Row(
-            f"{name}-no-space",
-            f"{what}: ENOSPC once, at every call that needs space",
+        (
+            "no-space",
+            "ENOSPC once, at every call that needs space",
             ("strace",),
-            fail(scenario, SPACE, "ENOSPC"),
+            lambda scenario: fail(scenario, SPACE, "ENOSPC"),
         ),
-        Row(
-            f"{name}-input-output",
-            f"{what}: EIO once, at every call that asks the disk",
+        (
+            "input-output",
+            "EIO once, at every call that asks the disk",
             ("strace",),
-            fail(scenario, DISK, "EIO"),
+            lambda scenario: fail(scenario, DISK, "EIO"),
         ),
-        Row(
-            f"{name}-kill",
-            f"{what}: SIGKILL at every call that changes the disk",
+        ("kill", "SIGKILL at every call that changes the disk", ("strace",), kill),
+        (
+            "kill-twice",
+            "SIGKILL, then SIGKILL in the recovery",
             ("strace",),
-            kill(scenario),
+            lambda scenario: kill_again(scenario, 40, 10),
         ),
-        Row(
-            f"{name}-kill-twice",
-            f"{what}: SIGKILL, then SIGKILL in the recovery",
-            ("strace",),
-            kill_again(scenario, 40, 10),
-        ),
-        Row(
-            f"{name}-crash",
-            f"{what}: power cut, every disk that it may leave",
+        (
+            "crash",
+            "power cut, every disk that it may leave",
             _CRASH,
-            crash(scenario, limit),
+            lambda scenario: crash(scenario, limit),
         ),
-        Row(
-            f"{name}-crash-twice",
-            f"{what}: power cut, then power cut in the recovery",
+        (
+            "crash-twice",
+            "power cut, then power cut in the recovery",
             _CRASH,
-            crash_twice(scenario, 40, 15),
+            lambda scenario: crash_twice(scenario, 40, 15),
         ),
     ]
 
 
-ROWS: Sequence[Row] = (
-    Row(
+def _rows() -> Iterator[Row]:
+    yield Row(
         "control-wrong",
         "control, rename without fsync: must be found wrong",
         _CRASH,
         control(crash(Replacing(synced=False), 10_000)),
-    ),
-    Row(
+    )
+    yield Row(
         "control-right",
         "control, fsync, rename, fsync of the folder: must be found right",
         _CRASH,
         crash(Replacing(synced=True), 10_000),
-    ),
-    *rows_of(Sending(), "the outbox", 1_000),
-    *rows_of(Checking(), "looking for updates", 1_000),
-)
+    )
+    scenarios: Sequence[tuple[Scenario, str, int]] = (
+        (Sending(), "the outbox", 1_000),
+        (Checking(), "looking for updates", 1_000),
+        (Updating(ill=False), "a campaign for two targets", 2_400),
+        (Updating(ill=True), "a campaign whose second target fails", 1_000),
+    )
+    many = [(one, what, _kinds(limit)) for one, what, limit in scenarios]
+    for number in range(len(many[0][2])):
+        for scenario, what, kinds in many:
+            name, words, needs, work = kinds[number]
+            yield Row(f"{scenario.name}-{name}", f"{what}: {words}", needs, work(scenario))
+
+
+ROWS: Sequence[Row] = tuple(_rows())

@@ -9,7 +9,8 @@ import signal
 import socket
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,13 +154,17 @@ def in_child(work: Callable[[], Any]) -> Ended:
     return Child(work).wait()
 
 
-def telling(path: Path) -> Tell:
+@contextmanager
+def telling(path: Path) -> Iterator[Tell]:
     """A `Tell` that writes lines to a file, each in one call, so that a kill never cuts one.
 
     The call is one that nobody else makes: it is no point to be killed at, and never fails.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    return lambda text: (os.pwritev(descriptor, [f"{text}\n".encode()], 0), None)[1]
+    try:
+        yield lambda text: (os.pwritev(descriptor, [f"{text}\n".encode()], 0), None)[1]
+    finally:
+        os.close(descriptor)
 
 
 def told(path: Path) -> list[str]:

@@ -58,7 +58,7 @@ class Found:
 @contextmanager
 def places() -> Iterator[Places]:
     """Paths to work with, and memory that is a folder; for a process with mounts of its own."""
-    with tempfile.TemporaryDirectory(prefix="bordnetz-faults-") as name:
+    with tempfile.TemporaryDirectory(prefix="bordnetz-faults-", ignore_cleanup_errors=True) as name:
         found = Places(Path(name))
         mount("tmpfs", found.memory, "tmpfs", "size=75%")
         try:
