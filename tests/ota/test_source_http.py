@@ -1,6 +1,7 @@
 """What a server may do to a car that reads from it: very little."""
 
 import logging
+import time
 import tracemalloc
 
 import pytest
@@ -308,6 +309,28 @@ def test_a_server_with_a_foreign_certificate_is_not_asked(store):
     with HttpSource(store.url) as source, pytest.raises(UnreachableError, match="certificate"):
         source.fetch("big", len(CONTENT))
     assert store.requests == []
+
+
+def test_certificates_are_read_again_only_where_they_were_replaced(store, tmp_path):
+    ca = tmp_path / "trusted.pem"
+    ca.write_bytes(store.ca.read_bytes())
+    with HttpSource(store.url, ca=ca) as source:
+        assert source.fetch("1.root.json", 10) == b"root"
+    with MisbehavingStore(tmp_path / "other") as other:
+        ca.write_bytes(other.ca.read_bytes())
+        with HttpSource(store.url, ca=ca) as source, pytest.raises(UnreachableError):
+            source.fetch("1.root.json", 10)
+    before = time.process_time()
+    for _ in range(20):
+        HttpSource("https://example.invalid").close()
+    assert time.process_time() - before < 0.2
+
+
+def test_certificates_that_cannot_be_read_are_told(store, tmp_path):
+    (tmp_path / "empty.pem").touch()
+    for name in ("none.pem", "empty.pem"):
+        with pytest.raises(UnreachableError, match=name):
+            HttpSource(store.url, ca=tmp_path / name)
 
 
 def test_without_encryption_only_this_very_machine_is_asked(tmp_path):

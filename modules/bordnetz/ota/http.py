@@ -16,7 +16,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
@@ -266,9 +266,15 @@ def _said(error: Exception) -> str:
 
 def _context(ca: Path | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        return _trusting(ca, 0 if ca is None else ca.stat().st_mtime_ns)
     except (OSError, ssl.SSLError) as error:
         raise UnreachableError(f"{ca}: no certificates can be read from it: {error}") from error
+
+
+@lru_cache(2)
+def _trusting(ca: Path | None, _version: int) -> ssl.SSLContext:
+    """Kept, for reading the system's certificates takes as long as looking for an update."""
+    context = ssl.create_default_context(cafile=None if ca is None else str(ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
