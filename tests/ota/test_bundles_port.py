@@ -67,3 +67,14 @@ def test_nobody_is_waited_for_after_the_stop():
 def test_what_is_no_answer_is_refused(body):
     with pytest.raises(AnswerError):
         Car().port.hear(body)
+
+
+def test_what_telemetry_says_right_after_its_refusal_does_not_cover_it():
+    car = Car()
+
+    def tell(sha256, path):
+        for one in (answer(accepted=False), answer(name="cd" * 32)):
+            car.port.hear(json.dumps(one).encode())
+
+    car.port = Telemetry(tell, 5.0, car.stop)
+    assert not car.port.ask(HASH, "/b").accepted

@@ -67,6 +67,7 @@ class Telemetry:
         self._stop = stop
         self._monotonic = monotonic
         self._turn = threading.Condition()
+        self._asked: str | None = None
         self._heard: Answer | None = None
 
     def hear(self, body: bytes) -> Answer:
@@ -85,8 +86,10 @@ class Telemetry:
                 "bundleAck"
             ) from None
         with self._turn:
-            self._heard = answer
-            self._turn.notify_all()
+            # What it says of another bundle, or by itself, must not cover this answer.
+            if answer.hash == self._asked:
+                self._heard = answer
+                self._turn.notify_all()
         return answer
 
     def ask(self, sha256: str, path: str) -> Answer | None:
@@ -101,14 +104,10 @@ class Telemetry:
         """
         end = self._monotonic() + self._patience
         with self._turn:
-            self._heard = None
+            self._asked, self._heard = sha256, None
         while (left := end - self._monotonic()) > 0 and not self._stop.is_set():
             self._tell(sha256, path)
             with self._turn:
-                self._turn.wait_for(lambda: self._answers(sha256), min(left, REPEAT))
-                if self._answers(sha256):
+                if self._turn.wait_for(lambda: self._heard is not None, min(left, REPEAT)):
                     return self._heard
         return None
-
-    def _answers(self, sha256: str) -> bool:
-        return self._heard is not None and self._heard.hash == sha256

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import click
@@ -146,7 +147,7 @@ def drive(
         console.is_terminal,
         update=ota is not None,
         attack=attack or "",
-        tell=console.print,
+        tell=partial(console.print, soft_wrap=True, markup=False, highlight=False),
     )
     try:
         with ExitStack() as stack:

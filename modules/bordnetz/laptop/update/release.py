@@ -79,7 +79,7 @@ class Release:
         for vehicle in (self.vehicle_id, *others):
             self.run(
                 *("vehicle", "add", self.release, vehicle, "--public-key", public),
-                *("--ecu", f"{BUNDLE}:bundle-1", "--ecu", f"{MAPS}:maps-1"),
+                *("--ecu", f"{MAPS}:maps-1", "--ecu", f"{BUNDLE}:bundle-1"),
             )
 
     def add(self, number: int) -> None:
@@ -132,14 +132,16 @@ class Release:
         command = [sys.executable, "-m", "bordnetz", "release", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command line
         if done.returncode:
-            raise ReleaseError(f"bordnetz release {arguments[0]}: {done.stderr.strip()}")
+            said = (done.stderr or done.stdout).strip()
+            raise ReleaseError(f"bordnetz release {arguments[0]}: {said}")
         return done.stdout
 
     def _make_bundle(self, number: int) -> Path:
         """The vehicle's DBC files, of which one knows a signal more."""
         folder = self.folder / f"bundle-{number}"
         folder.mkdir()
-        lines = [f"name = {json.dumps(self._vehicle.name)}"]
+        lines = [f"# Version {number} of the demonstration."]
+        lines += [f"name = {json.dumps(self._vehicle.name)}"]
         for bus in self._vehicle.buses:
             names = []
             for file in self._vehicle.databases(bus):

@@ -107,7 +107,7 @@ class Story:
         release.begin(*([OTHER] if self._attack else []))
         vehicles = (DEVICE, OTHER) if self._attack else (DEVICE,)
         release.add(1)
-        release.publish(1, CAMPAIGN, *vehicles)
+        release.publish(1, "before" if self._attack else CAMPAIGN, *vehicles)
         if self._attack:
             shutil.copytree(release.store, self._folder / "store-before")
             release.add(2)
