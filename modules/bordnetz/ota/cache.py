@@ -23,13 +23,19 @@ __all__ = ["Cache"]
 
 _INDEX = "index.json"
 _INDEX_LIMIT = 64 * 1024
+_FILE_LIMIT = 8 * 1024 * 1024
+"""Bytes; no metadata has more."""
 
 _Role = Annotated[str, StringConstraints(max_length=1024)]
 _Entries = TypeAdapter(dict[_Role, dict[_Role, Sha256]])
 
 
 class Cache:
-    """The folder with stored metadata."""
+    """The folder with stored metadata.
+
+    Attributes:
+        damaged: Something that should be there is not, or not as it was.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Open it, or make it; what a crash has left behind goes.
@@ -44,9 +50,13 @@ class Cache:
         durable.make_folder(folder)
         self._entries = self._read_index()
         self._clean()
+        self.damaged = False
+        for repository, roles in self._entries.items():
+            for role in roles:
+                self.read(repository, role, _FILE_LIMIT)
 
     def read(self, repository: str, role: str, limit: int) -> bytes | None:
-        """What is stored of a role; None where that is nothing, or damaged.
+        """What is stored of a role; None where that is nothing, damaged or too long.
 
         Args:
             repository: Its name.
@@ -54,10 +64,13 @@ class Cache:
             limit: Bytes that it may have.
         """
         digest = self._entries.get(repository, {}).get(role)
-        data = None if digest is None else self._read(digest, limit)
-        if data is None or hashlib.sha256(data).hexdigest() != digest:
+        if digest is None:
             return None
-        return data
+        data = self._read(digest, _FILE_LIMIT)
+        if data is None or hashlib.sha256(data).hexdigest() != digest:
+            self.damaged = True
+            return None
+        return data if len(data) <= limit else None
 
     def store(
         self, files: Mapping[str, Mapping[str, bytes]], instead: Collection[str] = ()

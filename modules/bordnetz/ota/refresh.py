@@ -108,6 +108,9 @@ class Refresh:
 
         def answer(need: Need) -> bytes | None:
             if need.stored:
+                if need.role == "snapshot" and self._cache.damaged:
+                    # Whoever knows this one takes all that hangs on it for stored.
+                    return None
                 return self._cache.read(need.repository, need.role, need.limit)
             try:
                 return sources[need.repository].fetch(need.name, need.limit)
@@ -134,7 +137,7 @@ class Refresh:
 
         Raises:
             UptaneError: Something is refused; or it is not stored (any more), of the kind
-                `Kind.MISSING`, and a check is needed.
+                `Kind.MISSING`; the next check then goes through all of it again.
         """
 
         def answer(need: Need) -> bytes | None:
@@ -164,3 +167,5 @@ class Refresh:
             if repository.rotated or "targets" in accepted:
                 instead.add(repository.name)
         self._cache.store(files, instead)
+        if instead:
+            self._cache.damaged = False
