@@ -1,16 +1,12 @@
-"""A real server over HTTPS, which does what a test's faults have it do, and a CONNECT proxy.
+"""A real server over HTTPS, which does what a test's faults have it do.
 
 A fault is a function that gets the `Exchange` before it is sent and changes it.
 """
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import itertools
-import select
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -18,10 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from store_certificates import certificates
 
 PIECE = 64 << 10
 
@@ -85,7 +78,7 @@ class MisbehavingStore:
         self.sent = 0
         self.stopped = threading.Event()
         self.ca = folder / "ca.pem"
-        self._context = _certificates(folder) if tls else None
+        self._context = certificates(folder) if tls else None
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.root = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -140,7 +133,7 @@ class MisbehavingStore:
                     connection = self._context.wrap_socket(connection, server_side=True)
                     self._open.add(connection)
                 with connection, connection.makefile("rb") as reader:
-                    while (request := _request(reader)) and self._answer(connection, request):
+                    while (request := read_request(reader)) and self._answer(connection, request):
                         pass
             finally:
                 self._open.discard(connection)
@@ -181,6 +174,17 @@ class MisbehavingStore:
             exchange.headers["Content-Range"] = f"bytes {start}-{end - 1}/{end}"
         exchange.send_from(start)
         return exchange
+
+
+def read_request(reader) -> Request | None:
+    line = reader.readline()
+    if not line.strip():
+        return None
+    headers = {}
+    while (text := reader.readline().strip()) != b"":
+        name, _, value = text.decode().partition(":")
+        headers[name.lower()] = value.strip()
+    return Request(line.split()[1].decode(), headers)
 
 
 # -- faults
@@ -338,148 +342,3 @@ def chunked(size: int = PIECE, extension: bytes = b"", end: bool = True) -> Faul
         exchange.keep = end
 
     return fault
-
-
-# -- a proxy
-
-
-class Proxy:
-    """A CONNECT proxy.
-
-    Attributes:
-        asked: Where clients wanted to go.
-        credentials: What clients gave as Proxy-Authorization.
-        refuse: Whether it lets nobody through.
-    """
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.credentials: list[str] = []
-        self.refuse = False
-        self._stopped = threading.Event()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._listen)]
-        self._threads[0].start()
-
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        for thread in self._threads:
-            thread.join(10)
-            assert not thread.is_alive()
-
-    def _listen(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                client, _ = self._socket.accept()
-            except OSError:
-                return
-            self._threads.append(threading.Thread(target=self._serve, args=[client]))
-            self._threads[-1].start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError), client:
-            with client.makefile("rb", buffering=0) as reader:
-                request = _request(reader)
-            if request is None:
-                return
-            self.asked.append(request.target)
-            self.credentials.append(request.headers.get("proxy-authorization", ""))
-            if self.refuse:
-                client.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-                return
-            host, port = request.target.rsplit(":", 1)
-            with socket.create_connection((host, int(port)), 10) as server:
-                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                self._relay(client, server)
-
-    def _relay(self, client: socket.socket, server: socket.socket) -> None:
-        while not self._stopped.is_set():
-            ready, _, _ = select.select([client, server], [], [], 0.05)
-            for end in ready:
-                data = end.recv(PIECE)
-                if not data:
-                    return
-                (server if end is client else client).sendall(data)
-
-
-def _request(reader) -> Request | None:
-    line = reader.readline()
-    if not line.strip():
-        return None
-    headers = {}
-    while (text := reader.readline().strip()) != b"":
-        name, _, value = text.decode().partition(":")
-        headers[name.lower()] = value.strip()
-    return Request(line.split()[1].decode(), headers)
-
-
-def _certificates(folder: Path) -> ssl.SSLContext:
-    """A CA, whose certificate goes to ``ca.pem``, and a server's certificate by it."""
-    now = datetime.datetime.now(datetime.UTC)
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-
-    def certificate(name: x509.Name, public, *extensions) -> x509.Certificate:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(ca_name)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),
-                critical=False,
-            )
-        )
-        for extension, critical in extensions:
-            builder = builder.add_extension(extension, critical=critical)
-        return builder.sign(ca_key, hashes.SHA256())
-
-    usage = {
-        "content_commitment": False,
-        "key_encipherment": False,
-        "data_encipherment": False,
-        "key_agreement": False,
-        "encipher_only": False,
-        "decipher_only": False,
-    }
-    ca = certificate(
-        ca_name,
-        ca_key.public_key(),
-        (x509.BasicConstraints(ca=True, path_length=0), True),
-        (
-            x509.KeyUsage(digital_signature=False, key_cert_sign=True, crl_sign=True, **usage),
-            True,
-        ),
-    )
-    server = certificate(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "store")]),
-        key.public_key(),
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (x509.SubjectAlternativeName(names), False),
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    pem = folder / "server.pem"
-    pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + server.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context

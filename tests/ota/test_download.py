@@ -1,17 +1,22 @@
 """Downloads, against a store that does everything wrong that a store can."""
 
-import errno
 import hashlib
 import json
-import os
-import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from downloading_car import (
+    CHUNK,
+    CONTENT,
+    DELIVERY,
+    SHA256,
+    Car,
+    begin,
+    car,
+    folder,
+    names,
+    store,
+)
 from misbehaving_store import (
-    MisbehavingStore,
     chunked,
     cut,
     drip,
@@ -25,69 +30,14 @@ from misbehaving_store import (
 )
 
 from bordnetz.ota.download import Conduct, Downloader
-from bordnetz.ota.fetch import BudgetError, CorruptError, PausedError, StagingError
+from bordnetz.ota.fetch import BudgetError, PausedError
 from bordnetz.ota.http import HttpSource
-from bordnetz.ota.part import CHUNK
 from bordnetz.ota.ports import HaltedError
 from bordnetz.ota.source import MissingError, NeedsUrlError, RefusedError, UnreachableError
 from bordnetz.uptane.custom import Delivery
 from bordnetz.uptane.errors import Kind, UptaneError
 
-CONTENT = random.Random(1).randbytes(3 * CHUNK + 1000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-DELIVERY = Delivery(name="app.bin", length=len(CONTENT), sha256=SHA256, encoding="identity")
-
-
-@pytest.fixture
-def store(tmp_path):
-    with MisbehavingStore(tmp_path / "store") as store:
-        store.put(DELIVERY.path, CONTENT)
-        yield store
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    folder = tmp_path / "staging"
-    folder.mkdir()
-    return folder
-
-
-class Car:
-    """Downloads without waiting, and remembers what it was told."""
-
-    def __init__(self, store: MisbehavingStore, folder: Path, **conduct) -> None:
-        self.store = store
-        self.folder = folder
-        self.received: list[int] = []
-        self.waits: list[float] = []
-        self.conduct = Conduct(**{"sleep": self.waits.append, "draw": lambda: 1.0, **conduct})
-
-    def fetch(self, budget: int | None = None) -> Path:
-        source = HttpSource(self.store.url, ca=self.store.ca, gap=5, floor=20_000, patience=0.3)
-        with source:
-            downloader = Downloader(source, self.conduct)
-            return downloader.fetch(DELIVERY, self.folder, budget, self.received.append)
-
-    @property
-    def cost(self) -> int:
-        return sum(self.received)
-
-
-@pytest.fixture
-def car(store, folder) -> Car:
-    return Car(store, folder)
-
-
-def begin(car: Car, count: int) -> None:
-    """Have about so many bytes, ended in good order."""
-    car.store.faults = [cut(count)]
-    with pytest.raises(UnreachableError):
-        Car(car.store, car.folder, attempts=1).fetch()
-    car.store.requests.clear()
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+__all__ = ["car", "folder", "store"]
 
 
 # all is well
@@ -456,106 +406,3 @@ def test_the_caller_can_stop_it_while_it_waits(store, folder):
     with HttpSource(store.url, ca=store.ca) as source, pytest.raises(HaltedError):
         Downloader(source, conduct).fetch(DELIVERY, folder, None, received)
     assert waits == [1.0]
-
-
-# the disk
-
-
-def test_a_full_disk_is_told_and_what_has_come_is_kept(car, store, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk], capture_output=True, text=True
-    )
-    if mount.returncode != 0:
-        pytest.skip(f"mounting a small file system needs root: {mount.stderr.strip()}")
-    try:
-        small = Car(store, disk)
-        with pytest.raises(StagingError, match="full"):
-            small.fetch()
-        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
-        assert small.fetch().read_bytes() == CONTENT
-        assert small.cost <= len(CONTENT) + CHUNK
-    finally:
-        subprocess.run(["umount", disk], check=True)
-
-
-def test_a_disk_that_forgets_is_found_out(car, folder, monkeypatch):
-    # Between the last sync and the first reading, the disk has lost a byte.
-    rename = os.rename
-
-    def forget(old, new, **rest) -> None:
-        with Path(old).open("r+b") as file:
-            file.write(b"?")
-        rename(old, new, **rest)
-
-    monkeypatch.setattr(os, "rename", forget)
-    with pytest.raises(CorruptError, match="other bytes"):
-        car.fetch()
-    assert names(folder) == []
-
-
-def test_an_unwritable_folder_is_told(car, monkeypatch):
-    def refuse(*_: object) -> int:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "write", refuse)
-    with pytest.raises(StagingError, match="Input/output error"):
-        car.fetch()
-
-
-# killed
-
-PROGRAM = """
-import mmap, sys
-from pathlib import Path
-from bordnetz.ota.download import Conduct, Downloader
-from bordnetz.ota.http import HttpSource
-from bordnetz.uptane.custom import Delivery
-url, ca, folder, delivery, counter = sys.argv[1:]
-with open(counter, "r+b") as file:
-    count = mmap.mmap(file.fileno(), 8)
-def received(size):
-    count[:] = (int.from_bytes(count[:], "little") + size).to_bytes(8, "little")
-    if size:
-        print(".", end="", flush=True)
-with HttpSource(url, ca=Path(ca)) as source:
-    Downloader(source, Conduct()).fetch(
-        Delivery.model_validate_json(delivery), Path(folder), None, received)
-"""
-
-
-def test_a_kill_at_any_moment_repeats_a_mebibyte_at_most(store, folder, tmp_path):
-    rng = random.Random(os.urandom(8))
-    counter = tmp_path / "counter"
-    content = rng.randbytes(8 << 20)
-    delivery = Delivery(
-        name="big",
-        length=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        encoding="identity",
-    )
-    store.put(delivery.path, content)
-    kills = came_in_all = had = 0
-    while not (folder / delivery.sha256).exists():
-        counter.write_bytes(bytes(8))
-        store.requests.clear()
-        arguments = [store.url, store.ca, folder, delivery.model_dump_json(), counter]
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE
-        )
-        # As soon as so many pieces have come, wherever it is by then.
-        process.stdout.read(rng.randrange(1, 250))
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        kills += 1
-        came = int.from_bytes(counter.read_bytes(), "little")
-        came_in_all += came
-        if store.requests:
-            (start,) = store.starts()
-            assert had - (1 << 20) <= start <= had
-            had = start + came
-    assert (folder / delivery.sha256).read_bytes() == content
-    assert kills > 1
-    assert came_in_all - len(content) <= (kills - 1) * (1 << 20)

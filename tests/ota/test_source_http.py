@@ -5,9 +5,9 @@ import time
 import tracemalloc
 
 import pytest
+from connect_proxy import Proxy
 from misbehaving_store import (
     MisbehavingStore,
-    Proxy,
     chunked,
     cut,
     drip,
