@@ -38,7 +38,7 @@ def sign(release: Release, signers: Signers, run: int, now: int, *, targets: boo
             "targets": entries(release),
             "version": run,
         }
-        data = roots.sign(canonical.encode(signed), signers.role("image/targets"))
+        data = roots.sign(signed, signers.role("image/targets"))
         made["targets"] = run, expires, data
     else:
         made["targets"] = current(release)["targets"]
@@ -58,7 +58,7 @@ def sign(release: Release, signers: Signers, run: int, now: int, *, targets: boo
             "spec_version": canonical.SPEC_VERSION,
             "version": run,
         }
-        data = roots.sign(canonical.encode(signed), signers.role(f"image/{role}"))
+        data = roots.sign(signed, signers.role(f"image/{role}"))
         made[role] = run, expires, data
     release.db.executemany(
         "INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?)",

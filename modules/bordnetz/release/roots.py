@@ -6,7 +6,9 @@ new root must be signed by a threshold of the keys of the root before it, and of
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
+from typing import Any
 
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import Metadata, Role, Root
@@ -21,8 +23,8 @@ from bordnetz.release.signers import Signers
 DAY = 86400
 
 
-def make(settings: Settings, repository: Repository, version: int, now: int) -> bytes:
-    """Root metadata, not signed: the canonical JSON of its ``signed`` part."""
+def make(settings: Settings, repository: Repository, version: int, now: int) -> dict[str, Any]:
+    """Root metadata, not signed: its ``signed`` part."""
     roles: dict[str, Role] = {}
     keys: dict[str, Key] = {}
     custom: dict[str, object] = {}
@@ -43,20 +45,22 @@ def make(settings: Settings, repository: Repository, version: int, now: int) -> 
         consistent_snapshot=True,
         unrecognized_fields=custom,
     )
-    return canonical.encode(root.to_dict())
+    return root.to_dict()
 
 
-def sign(signed: bytes, signers: list[Signer]) -> bytes:
+def sign(signed: dict[str, Any], signers: list[Signer]) -> bytes:
     """Metadata with the signatures of all signers, in the form in which it is published."""
+    payload = canonical.encode(signed)
     signatures = {}
     for signer in signers:
-        signature = signer.sign(signed)
+        signature = signer.sign(payload)
         signatures[signature.keyid] = signature.signature
-    parts = b",".join(
-        b'{"keyid":"%s","sig":"%s"}' % (keyid.encode(), sig.encode())
-        for keyid, sig in signatures.items()
-    )
-    return b'{"signatures":[%s],"signed":%s}' % (parts, signed)
+    content = {
+        "signatures": [{"keyid": keyid, "sig": sig} for keyid, sig in signatures.items()],
+        "signed": signed,
+    }
+    # Canonical JSON is none where there are line ends in it, as in a key's PEM.
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def latest(release: Release, repository: Repository) -> tuple[int, int, bytes]:
