@@ -9,11 +9,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bordnetz.ota import journal as journal_module
+from bordnetz.ota.durable import DurableError
 from bordnetz.ota.engine import Engine
 from bordnetz.ota.gate import Verdict
 from bordnetz.ota.installers.installer import (
@@ -82,6 +84,8 @@ class World:
     fallback: set[str] = field(default_factory=set)
     shut: tuple[str, ...] = ()
     closed: bool = False
+    source: str = ""
+    on: dict[tuple[str, str], Callable[[], None]] = field(default_factory=dict)
     room: dict[str, int] = field(default_factory=dict)
     payloads: set[str] = field(default_factory=set)
     obtains: list = field(default_factory=list)
@@ -96,7 +100,10 @@ class World:
     points: int = 0
     dies_at: int = -1
     drawn: int = 0
+    rechecks: int = 0
     recheck: Exception | None = None
+    deaf: int = 0
+    floor: Exception | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self):
@@ -151,11 +158,14 @@ class World:
 
     def raise_counters(self, counters):
         self.tick()
+        if self.floor is not None:
+            raise self.floor
         for ecu, counter in counters.items():
             self.counters[ecu] = max(counter, self.counters.get(ecu, 0))
         self.tick()
 
     def rechecked(self):
+        self.rechecks += 1
         if self.recheck is not None:
             raise self.recheck
 
@@ -238,6 +248,9 @@ class Hub:
 
     def final(self, report):
         self.world.tick()
+        if self.world.deaf > 0:
+            self.world.deaf -= 1
+            raise DurableError("the outbox is full")
         self.world.reports.append(dict(report))
         self.world.tick()
 
@@ -247,7 +260,9 @@ class ScriptedGate:
         self.world = world
 
     def ask(self, campaign):
-        return Verdict(self.world.shut, closed=self.world.closed and bool(self.world.shut))
+        world = self.world
+        source = "" if world.shut else world.source
+        return Verdict(world.shut, closed=world.closed and bool(world.shut), source=source)
 
     def safe(self, campaign):
         return Verdict(self.world.shut)
@@ -267,6 +282,8 @@ class Store:
         world.obtains.append((target.ecu, budget))
         world.tick()
         error = world.fails.get((target.ecu, "obtain"))
+        if (target.ecu, "obtain") in world.on:
+            world.on[target.ecu, "obtain"]()
         received(60)
         world.payloads.add(f".part-{target.sha256}")
         world.tick()
@@ -310,6 +327,8 @@ class Scripted(Installer):
         self.world.tick()
         self.world.verbs.append((job.attempt, self.ecu, verb))
         key = (self.ecu, verb)
+        if key in self.world.on:
+            self.world.on[key]()
         if key in self.world.fails:
             left = self.world.times.get(key)
             if left is None or left > 0:
@@ -323,6 +342,8 @@ class Scripted(Installer):
             self.side.passive = "half"
 
     def probe(self):
+        if (self.ecu, "probe") in self.world.fails:
+            raise self.world.fails[self.ecu, "probe"]
         return self.side.active
 
     def room(self, job):
@@ -459,6 +480,9 @@ def check(world: World, groups: list[list[str]], verified: Verified, old: dict[s
         if not all(new) and not all(before):
             raise Wrong(f"mixed: {[(ecu, world.sides[ecu].active) for ecu in group]}")
         mine = [one for one in last.values() if set(one["targets"]) == set(group)]
+        if any(not one["consistent"] for one in mine):
+            # Reported when it was so, and mended since.
+            continue
         succeeded = [one for one in mine if one["result"] == "succeeded"]
         if all(new) != bool(succeeded) or len(succeeded) > 1:
             raise Wrong(f"{group}: active {new}, reports {[one['result'] for one in mine]}")

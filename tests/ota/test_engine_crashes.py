@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scripted_installer import (
     Death,
     InstallError,
@@ -99,15 +102,15 @@ SCENARIOS = {
 }
 
 
-def live(make, verified, deaths, power: bool) -> World:
+def live(make, verified, deaths, power: bool | list[bool]) -> World:
     """Live to the end with deaths after so many moments each, counted from the death before."""
     world = make()
-    for moment in deaths:
+    for place, moment in enumerate(deaths):
         world.dies_at = world.points + moment
         try:
             world.drive(verified)
         except Death:
-            if power:
+            if power is True or (power and power[place]):
                 world.power_cut()
         else:
             break
@@ -132,23 +135,66 @@ def moments(make, verified, deaths=(), power: bool = False) -> int:
     return world.points - before
 
 
-@pytest.mark.parametrize("power", [False, True], ids=["process", "power"])
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_a_group_is_all_new_or_all_old_whenever_it_dies_once(name, power):
-    make, verified, old, succeeds = SCENARIOS[name]
-    groups = [[one.ecu for one in verified.targets]]
+@pytest.fixture(autouse=True)
+def _quiet():
+    """Thousands of lives would log what is not looked at."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def judge(name: str, world: World, deaths) -> None:
+    _, verified, old, succeeds = SCENARIOS[name]
+    try:
+        check(world, [[one.ecu for one in verified.targets]], verified, old)
+    except Wrong as wrong:
+        raise AssertionError(f"{name}, dead at {deaths}: {wrong}\n{world.verbs}") from None
+    results = {one["result"] for one in world.reports}
+    assert ("succeeded" in results) == succeeds, (deaths, results)
+
+
+@pytest.mark.parametrize(
+    ("name", "power"),
+    [(name, False) for name in SCENARIOS]
+    # A power cut is another thing than a process that ends only where a boot makes a difference.
+    + [(name, True) for name in SCENARIOS if "image" in name],
+)
+def test_a_group_is_all_new_or_all_old_whenever_it_dies(name, power):
+    make, verified, _, succeeds = SCENARIOS[name]
     number = moments(make, verified)
     assert number > 20
     for moment in range(1, number + 1):
         world = live(make, verified, [moment], power)
-        try:
-            check(world, groups, verified, old)
-        except Wrong as wrong:
-            raise AssertionError(f"{name}, dead at {moment}: {wrong}\n{world.verbs}") from None
-        results = {one["result"] for one in world.reports}
-        assert ("succeeded" in results) == succeeds, (moment, results)
+        judge(name, world, [moment])
         if not succeeds:
             # Remembered: what comes after the failure leaves the car alone.
             verbs, attempts = len(world.verbs), world.drawn
             world.drive(verified)
             assert (len(world.verbs), world.drawn) == (verbs, attempts)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_group_is_all_new_or_all_old_whenever_it_dies_twice(name):
+    make, verified, _, _ = SCENARIOS[name]
+    number = moments(make, verified)
+    tried = 0
+    # Some of all pairs; strides that share no factor meet every kind of moment.
+    for first in range(1 + number % 7, number + 1, 11):
+        power = bool(tried % 2)
+        for second in range(1 + first % 5, moments(make, verified, [first], power) + 1, 13):
+            judge(name, live(make, verified, [first, second], power), [first, second])
+            tried += 1
+    assert tried >= 5
+
+
+@given(
+    name=st.sampled_from(sorted(SCENARIOS)),
+    deaths=st.lists(st.integers(1, 130), min_size=3, max_size=8),
+    power=st.lists(st.booleans(), min_size=8, max_size=8),
+)
+@settings(max_examples=150)
+def test_a_group_is_all_new_or_all_old_however_often_it_dies(name, deaths, power):
+    make, verified, old, _ = SCENARIOS[name]
+    world = live(make, verified, deaths, power)
+    # Who dies too often in one verb has failed, which is an end, too.
+    check(world, [[one.ecu for one in verified.targets]], verified, old)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from bordnetz.ota.installers.installer import Installed, Job
 from bordnetz.ota.states import Result
@@ -19,6 +19,11 @@ from bordnetz.uptane.target import Target
 
 LONGEST = 500
 """Characters of a text in the journal and in reports."""
+
+
+def shown(text: str) -> str:
+    """A text as journal and reports can hold it: not too long, and nothing that is no Unicode."""
+    return text[:LONGEST].encode(errors="replace").decode()
 
 
 class Verb(StrEnum):
@@ -56,7 +61,7 @@ class Failure(_Record):
 
     result: Result
     kind: str
-    words: str
+    words: Annotated[str, BeforeValidator(shown)]
     ecu: str = ""
     repository: str = ""
     role: str = ""
@@ -135,7 +140,7 @@ class Member(_Record):
 
     def returned(self, trouble: str) -> Self:
         """The verb under way has returned without having done what it should."""
-        return self.but(under_way=None, trouble=trouble[:LONGEST])
+        return self.but(under_way=None, trouble=shown(trouble))
 
     def give_up(self, verb: Verb) -> Self:
         """It has failed too often; if it has never returned, that stays visible."""

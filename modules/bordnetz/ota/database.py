@@ -143,6 +143,8 @@ class Database:
             self._create()
         self._check_header()
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        # What is no text any more is found out by who reads it.
+        db.text_factory = _text
         try:
             for setting in _SETTINGS:
                 db.execute(setting)
@@ -210,6 +212,10 @@ def _unusable(error: Exception) -> _UnusableError | None:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
         return _UnusableError("damaged", str(error))
     return None
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
 
 
 def _family(path: Path) -> list[Path]:

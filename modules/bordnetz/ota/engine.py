@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bordnetz.errors import BordnetzError
-from bordnetz.ota.attempt import LONGEST, Attempt, Failure
+from bordnetz.ota.attempt import Attempt, Failure, shown
 from bordnetz.ota.campaign import Ability, Plan, plan
 from bordnetz.ota.forward import count
 from bordnetz.ota.ledger import Ledger
@@ -92,7 +92,7 @@ class Engine:
             DatabaseError: The journal does not take it; call it again later.
         """
         count(self._given, self._shared)
-        clean(self._given)
+        clean(self._given, self._shared)
         if self._pending is not None:
             self._plan(self._pending)
         rest = self._work()
@@ -232,7 +232,7 @@ class Engine:
             except (BordnetzError, OSError) as error:
                 trouble = str(error)
             abilities[ecu] = Ability(
-                installer.kinds, installer.irreversible, installed, trouble[:LONGEST]
+                installer.kinds, installer.irreversible, installed, shown(trouble)
             )
         return abilities
 
@@ -306,7 +306,7 @@ class Engine:
         if attempt is not None:
             status |= {"campaign": attempt.campaign.id, "attempt": attempt.id}
         if reasons:
-            status["reasons"] = [reason[:LONGEST] for reason in reasons[:10]]
+            status["reasons"] = [shown(reason) for reason in reasons[:10]]
         if progress:
             status["progress"] = dict(progress)
         if status != self._status:

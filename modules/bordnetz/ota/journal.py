@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from bordnetz.ota.attempt import LONGEST, Attempt
+from bordnetz.ota.attempt import Attempt, shown
 from bordnetz.ota.database import DamagedError, Database
 from bordnetz.uptane.target import Target
 
@@ -29,6 +30,8 @@ KEPT = 300
 
 _REMEMBERED = 1024
 """Rows of each kind that would otherwise grow for ever."""
+
+_SEAL = 8
 
 _DOUBLED = 5
 """How often the wait for what has failed is doubled at most."""
@@ -59,7 +62,7 @@ CREATE TABLE campaign (
     dismissed TEXT,
     consent TEXT
 ) STRICT;
-CREATE TABLE swept (done INTEGER NOT NULL) STRICT
+CREATE TABLE sweep (done INTEGER NOT NULL) STRICT
 """
 
 
@@ -112,7 +115,7 @@ class Journal:
         with self._database.transaction() as db:
             found = db.execute("SELECT body FROM attempt ORDER BY number").fetchall()
             try:
-                return [Attempt.model_validate_json(body) for (body,) in found]
+                return [Attempt.model_validate_json(_opened(body)) for (body,) in found]
             except ValidationError as error:
                 raise DamagedError("an attempt in it is unreadable") from error
 
@@ -120,7 +123,7 @@ class Journal:
         """Begin attempts, all of them or none."""
         with self._database.transaction() as db:
             for attempt in attempts:
-                row = (attempt.id, attempt.model_dump_json())
+                row = (attempt.id, _sealed(attempt.model_dump_json()))
                 db.execute("INSERT INTO attempt (id, body) VALUES (?, ?)", row)
 
     def save(
@@ -145,7 +148,7 @@ class Journal:
             DatabaseError: Nothing of it is written.
         """
         with self._database.transaction() as db:
-            row = (attempt.model_dump_json(), attempt.id)
+            row = (_sealed(attempt.model_dump_json()), attempt.id)
             db.execute("UPDATE attempt SET body = ? WHERE id = ?", row)
             if failed is not None:
                 _fail(db, failed, now)
@@ -168,7 +171,7 @@ class Journal:
             db.execute("DELETE FROM attempt WHERE id = ?", (attempt.id,))
             db.execute(
                 "INSERT OR IGNORE INTO report (id, body) VALUES (?, ?)",
-                (attempt.id, json.dumps(attempt.report)),
+                (attempt.id, _sealed(json.dumps(attempt.report))),
             )
             _bound(db, "report", KEPT)
 
@@ -217,9 +220,7 @@ class Journal:
         """A campaign is not to be begun again."""
         with self._database.transaction() as db:
             _campaign(db, campaign)
-            db.execute(
-                "UPDATE campaign SET dismissed = ? WHERE id = ?", (words[:LONGEST], campaign)
-            )
+            db.execute("UPDATE campaign SET dismissed = ? WHERE id = ?", (shown(words), campaign))
 
     def dismissed(self, campaign: str) -> str | None:
         """Why a campaign is not to be begun again; None: it may be."""
@@ -245,16 +246,23 @@ class Journal:
 
     # -- after a loss
 
-    @property
-    def swept(self) -> bool:
-        """Whether what attempts before this file may have left behind is cleaned up."""
-        with self._database.transaction() as db:
-            return db.execute("SELECT 1 FROM swept").fetchone() is not None
+    def begin_sweep(self) -> int | None:
+        """Begin to clean up after attempts before this file.
 
-    def mark_swept(self) -> None:
-        """Write down that it is."""
+        Returns:
+            How often that was begun before; None: it is done, or need not be.
+        """
         with self._database.transaction() as db:
-            db.execute("INSERT INTO swept VALUES (1)")
+            begun, done = db.execute("SELECT count(*), ifnull(max(done), 0) FROM sweep").fetchone()
+            if done:
+                return None
+            db.execute("INSERT INTO sweep VALUES (0)")
+            return int(begun)
+
+    def end_sweep(self) -> None:
+        """Write down that it is done."""
+        with self._database.transaction() as db:
+            db.execute("INSERT INTO sweep VALUES (1)")
 
 
 def _fail(db: sqlite3.Connection, failed: Failed, now: int) -> None:
@@ -275,7 +283,7 @@ def _fail(db: sqlite3.Connection, failed: Failed, now: int) -> None:
             now,
             wait,
             times,
-            failed.words[:LONGEST],
+            shown(failed.words),
         ),
     )
     _bound(db, "failed", _REMEMBERED)
@@ -295,9 +303,21 @@ def _bound(db: sqlite3.Connection, table: str, most: int) -> None:
 
 def _parsed(body: str) -> dict[str, Any]:
     try:
-        report = json.loads(body)
+        report = json.loads(_opened(body))
     except ValueError as error:
         raise DamagedError("a report in it is unreadable") from error
     if not isinstance(report, dict):
         raise DamagedError("a report in it is no object")
     return report
+
+
+def _sealed(body: str) -> str:
+    """With a checksum in front, for SQLite has none: flash that forgets a bit is found out."""
+    return f"{zlib.crc32(body.encode()):08x}{body}"
+
+
+def _opened(text: str) -> str:
+    body = text[_SEAL:]
+    if text != _sealed(body):
+        raise DamagedError("a row in it is not what was written")
+    return body

@@ -33,7 +33,7 @@ def recover(given: Surroundings, shared: Shared) -> None:
         DatabaseError: The journal cannot be read or written.
     """
     count(given, shared)
-    clean(given)
+    clean(given, shared)
     attempts = given.journal.attempts()
     for attempt in attempts:
         if attempt.stuck and (again := retried(attempt, given.boot)) is not None:
@@ -45,14 +45,22 @@ def recover(given: Surroundings, shared: Shared) -> None:
         log.warning("old payloads are left until the next start: %s", error)
 
 
-def clean(given: Surroundings) -> None:
-    """Clean up after attempts that a lost journal knew of; where it fails, at the next start.
+def clean(given: Surroundings, shared: Shared) -> None:
+    """Clean up after attempts that a lost journal knew of; where it fails, at some more starts.
 
     Raises:
         DatabaseError: The journal cannot be read or written.
     """
     journal = given.journal
-    if journal.swept or journal.attempts():
+    if shared.cleaned == journal.set_aside or journal.attempts():
+        return
+    shared.cleaned = journal.set_aside
+    begun = journal.begin_sweep()
+    if begun is None:
+        return
+    if begun >= LIMIT:
+        log.error("what attempts may have left behind stays until the next one on its target")
+        journal.end_sweep()
         return
     done = True
     for ecu, installer in given.installers.items():
@@ -62,7 +70,7 @@ def clean(given: Surroundings) -> None:
             log.error("%s: what an attempt may have left cannot be cleaned up: %s", ecu, error)
             done = False
     if done:
-        journal.mark_swept()
+        journal.end_sweep()
 
 
 def retried(attempt: Attempt, boot: str) -> Attempt | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
-from bordnetz.ota.attempt import LONGEST, Attempt, Member, Verb
+from bordnetz.ota.attempt import Attempt, Member, Verb
 from bordnetz.ota.installers.installer import Installed
 
 _CURES = {
@@ -29,10 +29,10 @@ def final_report(attempt: Attempt, now: int) -> dict[str, Any]:
         now: Seconds since 1970 UTC.
     """
     failure = attempt.failure
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for member in attempt.members:
         for verb, spent in member.seconds.items():
-            seconds[verb.value] += spent  # type: ignore[assignment]  # a Counter adds floats, too
+            seconds[verb.value] += spent
     report: dict[str, Any] = {
         "attempt": attempt.id,
         "campaign": attempt.campaign.id,
@@ -48,7 +48,7 @@ def final_report(attempt: Attempt, now: int) -> dict[str, Any]:
     if failure is not None:
         report["error"] = {
             "kind": failure.kind,
-            "words": failure.words[:LONGEST],
+            "words": failure.words,
             **{
                 name: value
                 for name in ("ecu", "repository", "role")

@@ -73,6 +73,7 @@ class Shared:
         cancelled: Attempts to be given up, with the reason.
         due: When what did not work may be tried again, by attempt, ECU and what; monotonic.
         times: How often it did not work, likewise.
+        cleaned: How many journals had been moved aside when targets were last cleaned up.
         counted: Whether the floor record knows the release counters of all that is committed.
     """
 
@@ -81,3 +82,4 @@ class Shared:
     due: dict[tuple[str, str, str], float] = field(default_factory=dict)
     times: dict[tuple[str, str, str], int] = field(default_factory=dict)
     counted: bool = False
+    cleaned: int | None = None
