@@ -39,6 +39,25 @@ class Files(Source):
         return self.repo.files[name]
 
 
+class Cut(BaseException):
+    """The process ends here; nothing below catches it."""
+
+
+def cut_off_at(patch, call, number):
+    """Have the process end before the call of this number; gives a list with the count."""
+    count = [0]
+    real = getattr(os, call)
+
+    def counted(*args, **more):
+        count[0] += 1
+        if count[0] == number:
+            raise Cut
+        return real(*args, **more)
+
+    patch.setattr(os, call, counted)
+    return count
+
+
 class Car:
     def __init__(self, pair, state):
         self.pair = pair
@@ -245,6 +264,42 @@ def test_what_a_crash_left_behind_is_removed(car):
     with car.open():
         pass
     assert [path.name for path in car.files()] == names
+
+
+@pytest.mark.parametrize("call", ["rename", "fsync"])
+def test_wherever_it_is_cut_off_the_floor_does_not_sink_and_the_update_is_found(
+    car, pair, call, monkeypatch
+):
+    with car.open() as refresh:
+        car.check(refresh)
+        first = refresh.record.floor
+    pair.publish(DAY)
+    for number in range(1, 100):
+        state = car.state.with_name(f"cut-{number}")
+        shutil.copytree(car.state, state)
+        other = Car(pair, state)
+        with monkeypatch.context() as patch:
+            count = cut_off_at(patch, call, number)
+            with suppress(Cut), other.open() as refresh:
+                other.check(refresh)
+        with other.open() as refresh:
+            assert refresh.record.floor.time >= first.time
+            for repository, versions in first.versions.items():
+                for role, version in versions.items():
+                    assert refresh.record.floor.versions[repository][role] >= version
+            # Old or new, but as a whole; and the next check finds what is new, once.
+            assert len(refresh.recheck(other.vehicle, pair.time).targets) == 1
+            verified = other.check(refresh)
+            assert (verified or refresh.recheck(other.vehicle, pair.time)).director_version == (
+                pair.director.targets.version
+            )
+            assert other.check(refresh) is None
+        assert len(other.files()) == len(car.files())
+        if count[0] < number:
+            break
+    else:
+        pytest.fail("a check that has more than a hundred of these calls")
+    assert number > 8
 
 
 def test_an_endless_file_is_refused_as_the_source_says(car, pair):

@@ -157,14 +157,26 @@ def test_a_recheck_finds_what_was_changed_since(pair, repository, role):
         car.recheck()
 
 
-def test_a_recheck_refuses_what_was_replaced_by_something_newer_that_failed(pair):
+@pytest.mark.parametrize("repository", ["director", "image"])
+def test_a_check_that_fails_does_not_take_away_what_was_verified_before(pair, repository):
     car = Car(pair)
-    car.check()
-    pair.director.targets.targets.clear()
-    pair.director.publish()
-    del pair.director.files[f"{pair.director.targets.version}.targets.json"]
+    first = car.check()
+    pair.publish()
+    repo = getattr(pair, repository)
+    del repo.files[f"{repo.targets.version}.targets.json"]
     with pytest.raises(UptaneError):
         car.check()
+    assert car.floor.versions[repository]["timestamp"] == repo.timestamp.version
+    assert car.recheck() == first
+
+
+def test_a_recheck_refuses_stored_metadata_under_a_root_older_than_the_floor(pair):
+    car = Car(pair)
+    car.check()
+    old = car.stored["director"]["root"]
+    pair.director.publish_root()
+    car.check()
+    car.stored["director"]["root"] = old
     with pytest.raises(UptaneError) as caught:
         car.recheck()
     assert caught.value.kind is Kind.ROLLBACK

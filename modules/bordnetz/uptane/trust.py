@@ -142,12 +142,19 @@ class Trust:
     def recheck(self, *, expired: bool = False) -> Steps[Verified]:
         """Verify once more what was stored, before it is installed, without a new time.
 
+        Below root, what a later check has accepted before it failed does not count: it must not be
+        for a broken network, or for somebody in it, to stop what has been verified to its end.
+
         Args:
             expired: Whether it may have expired meanwhile.
 
         Raises:
             UptaneError: Something is refused, or is not there any more.
         """
+        for repository in (self.director, self.image):
+            repository.floor = {
+                role: repository.floor[role] for role in repository.floor.keys() & {"root"}
+            }
         yield from self.director.walk()
         reading = self._floor.trusted_time.read(self._clock, self._limits)
         self.reading = reading
