@@ -258,3 +258,18 @@ def test_what_is_no_status_of_slots_is_refused(tmp_path, signature, body):
     refused = pytest.raises(RaucError, match=r"not understood.*older than 1\.8")
     with rauc(tmp_path, signature, *body) as service, refused:
         service.slots()
+
+
+def test_the_end_of_anothers_installation_is_not_the_end_of_ours(tmp_path):
+    def begun(sock: socket.socket, call: Message) -> None:
+        address = DBusAddress("/", interface="de.pengutronix.rauc.Installer")
+        signal = new_signal(address, "Completed", "i", (0,))
+        signal.header.fields[HeaderFields.sender] = ":1.9"
+        sock.sendall(signal.serialise(serial=3))
+        reply("")(sock, call)
+
+    listening = [reply("")] * 3
+    answers = [hello, *listening, reply("a(sa{sv})", []), begun, reply("s", ":1.9")]
+    open_end = pytest.raises(RaucError, match="not finished the installation")
+    with bus(tmp_path, *answers) as address, RaucService(address, timeout=5) as service, open_end:
+        service.install("/bundle", lambda _: None, time.monotonic() + 0.3)

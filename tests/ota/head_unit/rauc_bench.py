@@ -157,6 +157,13 @@ def bring(installer: RaucInstaller, job: Job) -> Activation:
     return installer.activate(job)
 
 
+def keep(installer: RaucInstaller, job: Job) -> None:
+    """After the reboot."""
+    installer.verify(job)
+    installer.commit(job)
+    installer.clean_up(job)
+
+
 class Bench:
     """The head unit; its parts are files, so that what is left after a crash can be looked at."""
 

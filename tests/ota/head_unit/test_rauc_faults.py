@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from rauc_bench import SLOT_SIZE, bring
+from rauc_bench import SLOT_SIZE, bring, keep
 
 from bordnetz.ota.installers.installer import Activation, Installed
 from bordnetz.ota.installers.rauc_service import BusyError, RaucError, RaucService
@@ -21,9 +21,7 @@ def finish(unit, job, image: bytes) -> None:
     unit.reboot()
     assert unit.booted == "B"
     assert unit.content("B", SLOT_SIZE) == image
-    installer.verify(job)
-    installer.commit(job)
-    installer.clean_up(job)
+    keep(installer, job)
     assert installer.probe() == job.new
 
 
@@ -198,14 +196,11 @@ def test_a_refusal_of_ours_does_not_hide_that_another_installation_runs(unit, bu
 
 
 def test_a_stranger_on_the_bus_cannot_end_our_installation(unit, bundles):
-    job = unit.job(bundles.one)
-    installer = unit.installer()
-    installer.stage(job)
     unit.hold("before")
     done = threading.Event()
 
     def install() -> None:
-        installer.install(job)
+        unit.workshop_installs(bundles.one)
         done.set()
 
     thread = threading.Thread(target=install)
@@ -247,3 +242,20 @@ def test_what_runs_is_told_while_rauc_installs(unit, bundles):
         unit.installer().probe()
     unit.release("before")
     workshop.join()
+
+
+def test_a_slot_that_may_be_half_written_is_not_taken_for_what_it_was(unit, bundles):
+    for attempt, bundle in (("1", bundles.one), ("2", bundles.two)):
+        job = unit.job(bundle, attempt)
+        installer = unit.installer()
+        bring(installer, job)
+        unit.reboot()
+        keep(installer, job)
+    third = unit.job(bundles.two, "3")
+    installer.stage(third)
+    kill_in(unit, third, "before")
+    unit.kill_service()
+    unit.release("before")
+    unit.booted = "B"
+    unit.start_service()
+    assert unit.installer().probe() == Installed("", 0, "", 0)

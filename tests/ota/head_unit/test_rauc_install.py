@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import rauc_bench
-from rauc_bench import SLOT_SIZE, bring
+from rauc_bench import SLOT_SIZE, bring, keep
 
 from bordnetz.ota.installers.installer import Activation, Installed, InstallError
 from bordnetz.ota.installers.rauc_service import RefusedError
@@ -41,10 +41,9 @@ def test_a_bundle_is_installed_booted_and_marked_good(unit, bundles):
     assert unit.content("B", SLOT_SIZE) == bundles.image_one
     assert installer.probe() == UNKNOWN
     unit.reboot()
+    unit.set_state("B", "trial")
     installer = unit.installer()
-    installer.verify(job)
-    installer.commit(job)
-    installer.clean_up(job)
+    keep(installer, job)
     assert (unit.booted, unit.primary, unit.state("B")) == ("B", "B", "good")
     assert installer.probe() == job.new
 
@@ -54,9 +53,7 @@ def test_the_next_bundle_goes_to_the_slot_that_does_not_run(unit, bundles):
         installer, job = unit.installer(), unit.job(bundle, attempt)
         assert bring(installer, job) is Activation.REBOOT
         unit.reboot()
-        installer.verify(job)
-        installer.commit(job)
-        installer.clean_up(job)
+        keep(installer, job)
     assert unit.booted == "A"
     assert unit.content("A", SLOT_SIZE) == bundles.image_two
     assert unit.content("B", SLOT_SIZE) == bundles.image_one
@@ -131,13 +128,11 @@ def test_a_refused_bundle_takes_nothing_from_what_is_known_of_the_other_slot(uni
     installer, first = unit.installer(), unit.job(bundles.one)
     bring(installer, first)
     unit.reboot()
-    for verb in (installer.verify, installer.commit, installer.clean_up):
-        verb(first)
+    keep(installer, first)
     second = unit.job(bundles.two, "2")
     bring(installer, second)
     unit.reboot()
-    for verb in (installer.verify, installer.commit, installer.clean_up):
-        verb(second)
+    keep(installer, second)
     third = unit.job(bundles.strangers, "3")
     installer.stage(third)
     with pytest.raises(RefusedError):
@@ -155,12 +150,15 @@ def test_a_bundle_without_an_image_for_the_slot_that_is_booted_is_refused(bundle
         (tmp_path / f"appfs{number}").write_bytes(bytes(SLOT_SIZE))
     more = APPFS.format(folder=tmp_path)
     with rauc_bench.bench(tmp_path, bundles.keyring, more=more) as unit:
-        installer, job = unit.installer(), unit.job(bundles.elsewhere)
-        installer.stage(job)
-        with pytest.raises(InstallError, match=r"nothing to rootfs\.1; .*an image for rootfs"):
-            installer.install(job)
-        assert installer.rollback(job) is Activation.DONE
-        assert unit.primary == "A"
+        installer = unit.installer()
+        for attempt in "12":
+            job = unit.job(bundles.elsewhere, attempt)
+            installer.stage(job)
+            with pytest.raises(InstallError, match=r"nothing to rootfs\.1; .*an image for rootfs"):
+                installer.install(job)
+            assert installer.rollback(job) is Activation.DONE
+            assert unit.primary == "A"
+            unit.workshop_installs(bundles.one)
 
 
 def test_a_bundle_that_has_changed_since_it_was_verified_never_reaches_rauc(unit, bundles):
