@@ -7,6 +7,9 @@ record     the work on ext4 on that disk
 states     the disks that a power cut may leave behind, of such a record
 replay     each of them mounted, recovered from, looked at
 calls      the work under strace: killed at a call, or the call fails
+clocks     the system clock jumps by years
 resources  a disk too small, not writable, broken; no more descriptors
 rows       what is run, cheapest first
+
+The work: controls, outbox, metadata (looking for updates), campaign (in a car).
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .record import Places, fresh
-from .scenario import Child, Ended, Scenario, aftermath, telling, told
+from .scenario import Child, Ended, Scenario, Tell, aftermath, in_child, telling, told
 from .shares import Found, shared
 from .system import loop, mount, unmount
 
@@ -68,7 +68,7 @@ DISK = (
     "pread64",
 )
 
-_SIZE = 16
+SIZE = 16
 """MiB of the disk."""
 
 _LINE = re.compile(r"^(\d+) +(\w+)\((.*)$")
@@ -178,6 +178,11 @@ class Stage:
         with self._work(recovery=recovery) as work:
             return kill_points(work, calls, self._trace)
 
+    def other(self, work: Callable[[Path, Tell], None]) -> Ended:
+        """Something else on the same folder, without strace."""
+        with telling(self._lines) as tell:
+            return in_child(lambda: work(self._places.work, tell))
+
     def aftermath(self) -> list[str]:
         """What is wrong after recovery."""
         return aftermath(self._scenario, self._places.work, told(self._lines))
@@ -189,17 +194,19 @@ class Stage:
             yield lambda: work(self._places.work, tell)
 
 
-def _points(scenario: Scenario, where: Places, image: bytes, calls: Sequence[str]) -> list[Point]:
+def points_of(scenario: Scenario, where: Places, image: bytes, calls: Sequence[str]) -> list[Point]:
     stage = Stage(scenario, where, image)
     with stage.laid():
         return stage.points(calls)
 
 
-def _killed(point: Point) -> str:
+def killed(point: Point) -> str:
+    """For strace: the process ends there."""
     return f"{point.call}:signal=SIGKILL:when={point.number}"
 
 
-def _sample(points: list[Point], limit: int, seed: int) -> list[Point]:
+def sample(points: list[Point], limit: int, seed: int) -> list[Point]:
+    """So many of them at most."""
     if len(points) <= limit:
         return points
     return random.Random(seed).sample(points, limit)
@@ -210,14 +217,14 @@ def kill_everywhere(
 ) -> Found:
     """Kill the work at every call that changes the disk; recover, check."""
     found = Found()
-    image = fresh(scenario, where, _SIZE)
-    points = _sample(_points(scenario, where, image, CHANGING), limit, 1)
+    image = fresh(scenario, where, SIZE)
+    points = sample(points_of(scenario, where, image, CHANGING), limit, 1)
 
     def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
         stage = Stage(scenario, places, image)
         for point in some:
             with stage.laid():
-                ended = stage.run(CHANGING, _killed(point))
+                ended = stage.run(CHANGING, killed(point))
                 wrong = unexpected(ended, "the work", killed=True)
                 wrong += stage.aftermath()
             yield f"killed at {point}", wrong
@@ -235,19 +242,19 @@ def kill_twice(
 ) -> Found:
     """Kill the work, then the recovery: so many times for each of the first kills."""
     found = Found()
-    image = fresh(scenario, where, _SIZE)
-    points = _sample(_points(scenario, where, image, CHANGING), limit, 2)
+    image = fresh(scenario, where, SIZE)
+    points = sample(points_of(scenario, where, image, CHANGING), limit, 2)
 
     def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
         stage = Stage(scenario, places, image)
         for point in some:
             with stage.laid():
-                stage.run(CHANGING, _killed(point))
+                stage.run(CHANGING, killed(point))
                 every = stage.points(CHANGING, recovery=True)
-            for second in _sample(every, inner, point.number):
+            for second in sample(every, inner, point.number):
                 with stage.laid():
-                    stage.run(CHANGING, _killed(point))
-                    ended = stage.run(CHANGING, _killed(second), recovery=True)
+                    stage.run(CHANGING, killed(point))
+                    ended = stage.run(CHANGING, killed(second), recovery=True)
                     wrong = unexpected(ended, "the recovery", killed=True)
                     wrong += stage.aftermath()
                 yield f"killed at {point} then {second}", wrong
@@ -266,8 +273,8 @@ def fail_everywhere(
 ) -> Found:
     """Let every call of those kinds fail once; recover, check."""
     found = Found()
-    image = fresh(scenario, where, _SIZE)
-    points = _sample(_points(scenario, where, image, calls), limit, 3)
+    image = fresh(scenario, where, SIZE)
+    points = sample(points_of(scenario, where, image, calls), limit, 3)
 
     def work(some: Iterable[Point], places: Places) -> Iterator[tuple[str, list[str]]]:
         stage = Stage(scenario, places, image)

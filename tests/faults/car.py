@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from bordnetz.edge.message import Message
 from bordnetz.edge.outbox import Outbox
+from bordnetz.errors import BordnetzError
 from bordnetz.ota.conditions import Conditions
 from bordnetz.ota.consent import Consents
 from bordnetz.ota.copier import Copier
@@ -32,16 +33,21 @@ from bordnetz.ota.journal import Journal
 from bordnetz.ota.payloads import StagedPayloads
 from bordnetz.ota.refresh import Refresh
 from bordnetz.uptane.target import Verified
-from bordnetz.uptane.time import TimeLimits
+from bordnetz.uptane.time import TimeLimits, TrustedTime
 from bordnetz.uptane.trust import Ecu, Roots, Vehicle
 
 from .scenario import Tell
 
 ECUS = ("a", "b")
 VEHICLE = "vehicle-1"
+LIMITS = TimeLimits()
 _BUDGET = 1 << 20
 _MOST = 200
 """Calls of the engine until it is said to have no end."""
+
+
+class RestsError(BordnetzError):
+    """The engine waits for what does not come, and has said for what."""
 
 
 class _Hub:
@@ -61,20 +67,29 @@ class _Hub:
 
 
 class _Clock:
-    """Time that passes when it is waited for, and else not."""
+    """The system's, which passes when it is waited for and else not; believed within limits."""
 
     def __init__(self, now: int) -> None:
         self._now = now
         self._passed = 0.0
+        self.trusted: Callable[[], TrustedTime] = TrustedTime
+
+    @property
+    def wall(self) -> int:
+        return self._now + int(self._passed)
 
     def now(self) -> int:
-        return self._now + int(self._passed)
+        return self.trusted().read(self.wall, LIMITS).now
 
     def monotonic(self) -> float:
         return self._passed
 
     def wait(self, seconds: float) -> None:
         self._passed += seconds
+
+    def stale(self) -> str | None:
+        reading = self.trusted().read(self.wall, LIMITS)
+        return "the newest signed time is too old" if reading.stale else None
 
 
 @dataclass(frozen=True)
@@ -126,7 +141,7 @@ class Car:
                 return
             clock.wait(rest.after)
             rest = engine.work()
-        raise RuntimeError(f"the engine comes to no end: {rest}")
+        raise RestsError(f"it still waits: {'; '.join(rest.reasons)}")
 
     @contextmanager
     def _open(
@@ -138,8 +153,9 @@ class Car:
         fetcher = Copier(source) if self.stick else Downloader(source, Conduct(sleep=clock.wait))
         with (
             Outbox(state / "outbox.db", _BUDGET) as outbox,
-            Refresh(state / "trust", self.roots, TimeLimits()) as refresh,
+            Refresh(state / "trust", self.roots, LIMITS) as refresh,
         ):
+            clock.trusted = lambda: refresh.record.floor.trusted_time
             journal = Journal.open(state / "journal.db")
             stop = threading.Event()
 
@@ -151,7 +167,7 @@ class Car:
             def recheck() -> None:
                 refresh.recheck(_vehicle(installers), self.now, expired=True)
 
-            conditions = Conditions({}, clock.monotonic, clock.now)
+            conditions = Conditions({}, clock.monotonic, lambda: clock.wall)
             try:
                 yield (
                     Engine(
@@ -160,7 +176,7 @@ class Car:
                             installers=installers,
                             payloads=StagedPayloads(state / "payloads", lambda: fetcher),
                             gate=Gate(
-                                conditions, Consents(journal, clock.now), clock.now, lambda: None
+                                conditions, Consents(journal, clock.now), clock.now, clock.stale
                             ),
                             reporter=_Hub(outbox, self.tell),
                             clock=clock,

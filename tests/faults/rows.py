@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .calls import DISK, SPACE, fail_everywhere, kill_everywhere, kill_twice
 from .campaign import Updating
+from .clocks import clock_jumps
 from .controls import Replacing
 from .metadata import Checking
 from .outbox import Sending
@@ -23,6 +24,9 @@ Progress = Callable[[int], None]
 Work = Callable[[Places, bool, Progress], Found]
 
 _CRASH = ("/dev/fuse", "/dev/loop-control", "mkfs.ext4", "e2fsck")
+
+_CALLS = ("strace", "/dev/loop-control", "mkfs.ext4")
+_FIRM = ("kill", "kill-twice", "crash", "crash-twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,20 +162,20 @@ def _kinds(limit: int) -> list[tuple[str, str, Sequence[str], Callable[[Scenario
         (
             "no-space",
             "ENOSPC once, at every call that needs space",
-            ("strace",),
+            _CALLS,
             lambda scenario: fail(scenario, SPACE, "ENOSPC"),
         ),
         (
             "input-output",
             "EIO once, at every call that asks the disk",
-            ("strace",),
+            _CALLS,
             lambda scenario: fail(scenario, DISK, "EIO"),
         ),
-        ("kill", "SIGKILL at every call that changes the disk", ("strace",), kill),
+        ("kill", "SIGKILL at every call that changes the disk", _CALLS, kill),
         (
             "kill-twice",
             "SIGKILL, then SIGKILL in the recovery",
-            ("strace",),
+            _CALLS,
             lambda scenario: kill_again(scenario, 40, 10),
         ),
         (
@@ -202,16 +206,35 @@ def _rows() -> Iterator[Row]:
         _CRASH,
         crash(Replacing(synced=True), 10_000),
     )
-    scenarios: Sequence[tuple[Scenario, str, int]] = (
-        (Sending(), "the outbox", 1_000),
-        (Checking(), "looking for updates", 1_000),
-        (Updating(ill=False), "a campaign for two targets", 2_400),
-        (Updating(ill=True), "a campaign whose second target fails", 1_000),
+    # Of each: what is done to a machine that works, and to one with a disk that does not.
+    pairs: Sequence[tuple[Scenario, Scenario, str, int]] = (
+        (sending := Sending(), sending, "the outbox", 1_000),
+        (checking := Checking(), checking, "looking for updates", 1_000),
+        (
+            Updating(ill=False, again=False),
+            Updating(ill=False, again=True),
+            "a campaign for two targets",
+            2_400,
+        ),
+        (
+            Updating(ill=True, again=False),
+            Updating(ill=True, again=True),
+            "a campaign whose second target fails",
+            1_000,
+        ),
     )
-    many = [(one, what, _kinds(limit)) for one, what, limit in scenarios]
-    for number in range(len(many[0][2])):
-        for scenario, what, kinds in many:
-            name, words, needs, work = kinds[number]
+    yield Row(
+        "campaign-clock",
+        "a campaign for two targets: SIGKILL, then the clock is off by years at the next start",
+        _CALLS,
+        lambda places, short, progress: clock_jumps(
+            Updating(ill=False, again=True), places, 2 if short else 30, progress
+        ),
+    )
+    for number in range(len(_kinds(0))):
+        for firm, patient, what, limit in pairs:
+            name, words, needs, work = _kinds(limit)[number]
+            scenario = firm if name in _FIRM else patient
             yield Row(f"{scenario.name}-{name}", f"{what}: {words}", needs, work(scenario))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from .record import Places
 from .system import end_with_parent, mount, own_mounts, unmount
@@ -88,31 +89,34 @@ def shared(
     """
     cores = max(1, len(os.sched_getaffinity(0)))
     # Neighbours share what they have in common, so each process gets a run of items.
-    size = -(-len(items) // cores)
-    running = []
-    for first in range(0, len(items), max(1, size)):
-        result, out = os.pipe()
+    size = max(1, -(-len(items) // cores))
+    running: dict[Connection, int] = {}
+    for first in range(0, len(items), size):
+        ours, theirs = Pipe(duplex=False)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
                 end_with_parent()
-                os.close(result)
-                _serve(items[first : first + size], where, work, out)
+                ours.close()
+                _serve(items[first : first + size], where, work, theirs)
                 status = 0
             except BaseException:
                 traceback.print_exc()
                 raise
             finally:
                 os._exit(status)
-        os.close(out)
-        running.append((pid, os.fdopen(result, "rb")))
-    for _, file in running:
-        for what, wrong in _received(file):
-            found.add(what, wrong)
-            progress(found.tried)
-        file.close()
-    if any(os.waitpid(pid, 0)[1] for pid, _ in running):
+        theirs.close()
+        running[ours] = pid
+    failed = False
+    while running:
+        for ready in wait(list(running)):
+            try:
+                found.add(*ready.recv())
+                progress(found.tried)
+            except EOFError:
+                failed |= os.waitpid(running.pop(ready), 0)[1] != 0
+    if failed:
         raise RuntimeError("a process of the harness has failed; what it said is above")
 
 
@@ -120,18 +124,9 @@ def _serve(
     items: Sequence[T],
     where: Places,
     work: Callable[[Iterable[T], Places], Iterator[tuple[str, list[str]]]],
-    out: int,
+    out: Connection,
 ) -> None:
     own_mounts()
     mount("tmpfs", where.memory, "tmpfs", "size=75%")
-    with os.fdopen(out, "wb", buffering=0) as file:
-        for tried in work(items, where):
-            file.write(pickle.dumps(tried))
-
-
-def _received(file: BinaryIO) -> Iterator[tuple[str, list[str]]]:
-    while True:
-        try:
-            yield pickle.load(file)
-        except EOFError:
-            return
+    for tried in work(items, where):
+        out.send(tried)
