@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,21 @@ def test_a_file_from_another_volume_is_copied(place, tmp_path):
         job.payload.unlink()
 
 
+def test_a_disk_that_fills_up_is_not_the_versions_fault(place, monkeypatch):
+    job = place.tree(1)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fchmod", full)
+    with pytest.raises(TroubleError, match="No space left"):
+        place.installer.stage(job)
+    with pytest.raises(TroubleError, match="No space left"):
+        place.installer.stage(place.job(2))
+    monkeypatch.undo()
+    place.whole(job)
+
+
 def test_those_who_run_as_other_users_can_read_what_is_installed(place):
     job = place.job(1)
     job.payload.chmod(0o600)
@@ -244,6 +261,26 @@ def test_what_was_verified_is_read_again_after_a_restart_alone(place, monkeypatc
     place.restart()
     place.installer.verify(job)
     assert reads == ["sha256"]
+
+
+def test_what_was_read_right_before_it_was_moved_is_not_read_again(place, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        hashlib,
+        "file_digest",
+        lambda file, name, real=hashlib.file_digest: reads.append(name) or real(file, name),
+    )
+    fresh = replace(place.job(1), fresh=True)
+    place.whole(fresh)
+    assert reads == []
+    place.take(replace(place.job(2), fresh=True), "stage")
+    place.restart()
+    place.take(place.job(2), "install")
+    assert reads == ["sha256"]
+    place.take(replace(place.job(3), fresh=True), "stage")
+    (place.root / "b" / "maps.db").write_bytes(version(7))
+    with pytest.raises(TroubleError, match="not what was written"):
+        place.take(place.job(3), "install")
 
 
 def test_a_look_reads_nothing_while_the_files_look_as_they_did(place, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from bordnetz.errors import BordnetzError
 from bordnetz.ota.attempt import Member, Verb
@@ -10,6 +11,7 @@ from bordnetz.ota.gate import Verdict
 from bordnetz.ota.installers.installer import Activation, Installer, InstallError
 from bordnetz.ota.journal import Failed
 from bordnetz.ota.ledger import Ledger
+from bordnetz.ota.obtain import fresh
 from bordnetz.ota.states import Result, State
 from bordnetz.ota.surroundings import Rest, Shared, Surroundings
 
@@ -108,7 +110,7 @@ def _call(ledger: Ledger, member: Member, verb: Verb) -> Activation:
     if verb is Verb.ACTIVATE:
         return installer.activate(job)
     if verb is Verb.STAGE:
-        installer.stage(job)
+        installer.stage(replace(job, fresh=fresh(ledger, member)))
     elif verb is Verb.INSTALL:
         installer.install(job)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from bordnetz.errors import BordnetzError
@@ -23,6 +24,10 @@ PAUSES = (30.0, 60.0, 120.0, 300.0, 900.0)
 
 WRITTEN = 4 << 20
 """Bytes received after which their count is written down."""
+
+
+FRESH = 600.0
+"""Seconds for which a payload that was read back counts as being so."""
 
 
 def obtain(ledger: Ledger, member: Member) -> Rest | None:
@@ -62,7 +67,10 @@ def obtain(ledger: Ledger, member: Member) -> Rest | None:
         error = found
     member = received.counted(ledger.attempt.member(member.ecu))
     if path is not None:
-        seconds = ledger.given.clock.monotonic() - began
+        now = ledger.given.clock.monotonic()
+        seconds = now - began
+        if look := _look(path):
+            ledger.shared.read[ledger.attempt.id, member.ecu] = (now, look)
         member = member.but(payload=str(path)).end(Verb.OBTAIN, seconds)
     else:
         member = member.returned("; ".join(rest.reasons) if rest else str(error))
@@ -70,6 +78,21 @@ def obtain(ledger: Ledger, member: Member) -> Rest | None:
     if error is not None:
         ledger.fail_by(error, member, Verb.OBTAIN)
     return rest
+
+
+def fresh(ledger: Ledger, member: Member) -> bool:
+    """Whether a payload was read back a short while ago, and has not been touched since."""
+    read = ledger.shared.read.get((ledger.attempt.id, member.ecu))
+    if read is None or ledger.given.clock.monotonic() - read[0] > FRESH:
+        return False
+    return _look(Path(member.payload)) == read[1]
+
+
+def _look(path: Path) -> tuple[int, ...] | None:
+    with suppress(OSError):
+        status = path.stat()
+        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return None
 
 
 def _budget(ledger: Ledger) -> int | None:

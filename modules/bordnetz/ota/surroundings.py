@@ -74,6 +74,8 @@ class Shared:
         due: When what did not work may be tried again, by attempt, ECU and what; monotonic.
         times: How often it did not work, likewise.
         cleaned: How many journals had been moved aside when targets were last cleaned up.
+        read: When payloads were read back from the disk, monotonic, and how they looked, by attempt
+            and ECU.
         counted: Whether the floor record knows the release counters of all that is committed.
     """
 
@@ -81,5 +83,6 @@ class Shared:
     cancelled: dict[str, Failure] = field(default_factory=dict)
     due: dict[tuple[str, str, str], float] = field(default_factory=dict)
     times: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    read: dict[tuple[str, str], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
     counted: bool = False
     cleaned: int | None = None

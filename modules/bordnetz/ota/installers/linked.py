@@ -32,7 +32,7 @@ from bordnetz.ota.installers.installer import (
     InstallError,
     Job,
 )
-from bordnetz.ota.installers.side import Record, Side
+from bordnetz.ota.installers.side import Record, Side, movable
 from bordnetz.ota.installers.trouble import TroubleError
 
 log = logging.getLogger(__name__)
@@ -143,9 +143,9 @@ class LinkedInstaller(Installer):
         begun = self._begun(job)
         if begun is not None and self._side(begun.new).look():
             return 0
+        if job.kind == "file" and movable(job.payload, self._root):
+            return 0
         try:
-            if job.kind == "file" and job.payload.stat().st_dev == self._root.stat().st_dev:
-                return 0
             free = shutil.disk_usage(self._root).free
             # What is on the side that it gets goes first.
             gone = self._side(self._choose(job, self._active())).record()
@@ -164,15 +164,20 @@ class LinkedInstaller(Installer):
         if begun.new == begun.old:
             # What is there already is not put there again.
             return
-        self._side(begun.new).fill(job.payload, job.kind, _file_name(job))
+        side = self._side(begun.new)
+        moved = side.fill(job.payload, job.kind, _file_name(job))
+        self._read = {side.look()} if moved and job.fresh else set()
 
     def install(self, job: Job) -> None:
-        """Read back what is on the new side; see `Installer.install`."""
+        """Read back what is on the new side; see `Installer.install`.
+
+        What was read back right before it was moved here is not read again.
+        """
         begun = self._must(job)
         side = self._side(begun.new)
         look = side.look()
         single = job.kind == "file"
-        if side.read(single=single) != (job.new.length, job.new.sha256):
+        if look not in self._read and side.read(single=single) != (job.new.length, job.new.sha256):
             raise TroubleError(
                 f"{side.folder}: what is read back is not what was written; check the disk, and "
                 "who else writes there"

@@ -10,6 +10,7 @@ change of every file.  Otherwise the content is read and its digest speaks for i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -23,6 +24,7 @@ from typing import Annotated, BinaryIO, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bordnetz.ota import durable
+from bordnetz.ota.durable import DurableError
 from bordnetz.ota.installers.installer import Installed, InstallError
 from bordnetz.ota.installers.trouble import TroubleError
 from bordnetz.payload import tree
@@ -138,7 +140,7 @@ class Side:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 return os.fstat(file.fileno()).st_size, sha256
         except TreeError as error:
-            raise InstallError(str(error)) from error
+            raise _told(error) from error
         except OSError as error:
             raise TroubleError(f"{self.folder}: cannot be read: {error}") from error
 
@@ -167,7 +169,7 @@ class Side:
                 stack.pop_all()
                 return file
         except TreeError as error:
-            raise InstallError(str(error)) from error
+            raise _told(error) from error
         except OSError as error:
             raise TroubleError(f"{self.folder}: cannot be read: {error}") from error
 
@@ -185,10 +187,11 @@ class Side:
 
     # -- how it gets there
 
-    def fill(self, payload: Path, kind: PayloadKind, name: str) -> None:
+    def fill(self, payload: Path, kind: PayloadKind, name: str) -> bool:
         """Put a payload on it, in place of what is there; on the disk when this returns.
 
-        A single file is moved, where it lies on the same volume.
+        Returns:
+            Whether it was just moved here, as a single file is from the same volume.
 
         Raises:
             InstallError: It is no payload of its kind.
@@ -197,23 +200,18 @@ class Side:
         """
         if kind == "file" and not payload.exists() and (self.folder / name).exists():
             # It was moved here, and then the power went.
-            return
+            return False
         self.clear()
         durable.make_folder(self.folder)
         try:
             if kind != "file":
                 with payload.open("rb") as stream:
                     tree.unpack(stream, self.folder)
-                return
+                return False
             self.folder.chmod(0o755)
-            new = self.folder / name
-            if payload.stat().st_dev == self.folder.stat().st_dev:
-                payload.chmod(0o644)
-                durable.rename(payload, new)
-            else:
-                _copy(payload, new)
+            return _move(payload, self.folder / name)
         except TreeError as error:
-            raise InstallError(str(error)) from error
+            raise _told(error) from error
         except OSError as error:
             raise TroubleError(f"{payload}: does not get to {self.folder}: {error}") from error
 
@@ -255,11 +253,45 @@ def _forget(path: str) -> None:
         os.close(descriptor)
 
 
-def _copy(source: Path, place: Path) -> None:
-    new = place.with_name(durable.NEW + place.name)
-    with source.open("rb") as reader, new.open("wb") as writer:
-        os.fchmod(writer.fileno(), 0o644)
-        shutil.copyfileobj(reader, writer, _PIECE)
-        writer.flush()
-        os.fsync(writer.fileno())
+def movable(payload: Path, folder: Path) -> bool:
+    """Whether a file gets into a folder by a new name alone.
+
+    One device is not enough, for containers mount parts of it under several names.
+    """
+    link = folder / f"{durable.NEW}{payload.name}"
+    try:
+        link.unlink(missing_ok=True)
+        link.hardlink_to(payload)
+        link.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _move(payload: Path, place: Path) -> bool:
+    """Move it; copy it where that is not possible.  Returns whether it was moved."""
+    with payload.open("rb") as reader:
+        os.fchmod(reader.fileno(), 0o644)
+        os.fsync(reader.fileno())
+        try:
+            durable.rename(payload, place)
+        except DurableError as error:
+            if getattr(error.__cause__, "errno", None) != errno.EXDEV:
+                raise
+        else:
+            return True
+        new = place.with_name(durable.NEW + place.name)
+        with new.open("wb") as writer:
+            os.fchmod(writer.fileno(), 0o644)
+            shutil.copyfileobj(reader, writer, _PIECE)
+            writer.flush()
+            os.fsync(writer.fileno())
     durable.rename(new, place)
+    return False
+
+
+def _told(error: TreeError) -> InstallError | TroubleError:
+    """What is no tree is the version's fault, what the disk does not do is not."""
+    if isinstance(error.__cause__, OSError):
+        return TroubleError(str(error))
+    return InstallError(str(error))
