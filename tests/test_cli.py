@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-ALL = ("cat", "drive", "hub", "manifest", "simulate", "telemetry")
+ALL = (
+    "cat",
+    "drive",
+    "hub",
+    "manifest",
+    "ota",
+    "release",
+    "simulate",
+    "store",
+    "telemetry",
+)
 HIDE = "import sys; sys.modules.update({name: None for name in ('rich', 'cryptography')});"
 
 

@@ -212,8 +212,9 @@ class Story:
         if word and (not self.seen.states or self.seen.states[-1] != word):
             self.seen.states.append(word)
             self._say(f"the car: {word}{': ' if reasons else ''}{reasons}")
-        if word == "waiting" and "parked" in reasons:
-            self.seen.refused_driving = self.seen.refused_driving or reasons
+        if word == "waiting" and "parked" in reasons and not self.seen.refused_driving:
+            self.seen.refused_driving = reasons
+            self._say(f"the car is driven, and does not install: {reasons}")
 
     def _consent(self, control: Control, campaign: Mapping[str, Any]) -> None:
         reasons = "; ".join(campaign.get("reasons") or ())
