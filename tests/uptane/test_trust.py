@@ -125,6 +125,11 @@ def test_a_director_that_asks_for_what_is_installed_spares_the_image_repository(
     assert not any(request.startswith("image/") for request in car.requests)
 
 
+def test_what_is_installed_under_a_lower_release_counter_is_asked_for(pair):
+    car = Car(pair, {"ecu-1": ecu(b"new", counter=1)})
+    assert car.check().targets[0].counter == 2
+
+
 def test_of_several_images_those_installed_are_told_as_well(pair):
     pair.add("app-2", b"second", {"ecu-2": "hw-1"})
     pair.publish()

@@ -199,7 +199,9 @@ class Trust:
         return Verified(campaign, tuple(targets), version, expires)
 
     def _installed(self, order: Order) -> bool:
-        return self._vehicle.ecus[order.ecu].sha256 == order.file.hashes["sha256"]
+        ecu = self._vehicle.ecus[order.ecu]
+        wanted = (order.file.hashes["sha256"], order.custom.release_counter)
+        return (ecu.sha256, ecu.counter) == wanted
 
     # -- the signed time
 
