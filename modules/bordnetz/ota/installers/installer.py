@@ -63,6 +63,8 @@ class Job:
         old: What was active when the attempt began; None: nothing was.
         payload: The verified plain payload, in a folder on the state volume.  `stage` may move it
             away where that saves a copy; whoever needs it again looks at both places.
+        fresh: Whether this process has read the payload back from the disk minutes ago, and it has
+            looked the same since; told to `stage` alone.  Who only moves it need not read it again.
     """
 
     attempt: str
@@ -71,6 +73,7 @@ class Job:
     new: Installed
     old: Installed | None
     payload: Path
+    fresh: bool = False
 
 
 class Activation(Enum):
