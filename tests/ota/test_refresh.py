@@ -302,12 +302,17 @@ def test_wherever_it_is_cut_off_the_floor_does_not_sink_and_the_update_is_found(
     assert number > 8
 
 
-def test_an_endless_file_is_refused_as_the_source_says(car, pair):
+def test_an_endless_file_is_refused_as_whose_it_is(car, pair):
     pair.director.files["timestamp.json"] += b" " * 70_000
     with car.open() as refresh:
         with pytest.raises(UptaneError) as caught:
             car.check(refresh)
-        assert caught.value.kind is Kind.ENDLESS_DATA
+        error = caught.value
+        assert (error.kind, error.repository, error.role) == (
+            Kind.ENDLESS_DATA,
+            "director",
+            "timestamp",
+        )
 
 
 def test_the_reading_of_the_clock_is_told(car, pair):

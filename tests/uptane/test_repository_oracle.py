@@ -291,7 +291,7 @@ STEPS = (
 )
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_SERIES", "25"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_SERIES", "16"))))
 def test_both_take_and_refuse_alike_through_a_repository_s_life(both, seed):
     pick = random.Random(seed)
     for role in ROLES:
@@ -327,7 +327,7 @@ def random_delegations(repo, pick):
         repo.publish()
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_SERIES", "25"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ORACLE_SERIES", "16"))))
 def test_both_find_the_same_images_by_the_same_way(both, seed):
     pick = random.Random(seed)
     random_delegations(both.repo, pick)

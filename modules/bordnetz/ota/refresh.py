@@ -22,6 +22,7 @@ from bordnetz.ota import durable
 from bordnetz.ota.cache import Cache
 from bordnetz.ota.floor import FloorRecord
 from bordnetz.ota.source import MissingError, Source
+from bordnetz.uptane.errors import UptaneError
 from bordnetz.uptane.steps import Need, drive
 from bordnetz.uptane.target import Verified
 from bordnetz.uptane.time import Reading, TimeLimits
@@ -116,6 +117,9 @@ class Refresh:
                 return sources[need.repository].fetch(need.name, need.limit)
             except MissingError:
                 return None
+            except UptaneError as error:
+                # The source does not know whose file it was.
+                raise UptaneError(error.kind, str(error), need.repository, need.role) from None
 
         trust = self._trust(vehicle, clock)
         complete = False
