@@ -201,3 +201,39 @@ def test_parked_is_believed_only_of_news_that_is_young_enough(steps):
         if car.unmet("parked") == []:
             assert known[1] or car.mono - known[0] > OLD
             assert car.mono - known[0] <= OLD + 1e-6
+
+
+def test_a_message_does_not_make_an_old_value_look_fresh(car):
+    def say(age):
+        body = {"time": car.wall, "signals": {SPEED: 0.0}, "ages": {SPEED: age}}
+        car.conditions.take(json.dumps(body).encode())
+
+    say(8)
+    assert car.unmet("parked") == []
+    car.after(OLD - 8)
+    assert car.unmet("parked") == []
+    car.after(1)
+    assert car.unmet("parked") == [f"not parked: {SPEED} is unknown for {OLD + 1:.0f} s"]
+    say(OLD + 1)
+    assert car.unmet("parked") != []
+
+
+def test_what_the_next_message_does_not_name_any_more_is_unknown(car):
+    car.say(speed=0.0, key="Off")
+    assert car.unmet("parked") == []
+    car.say(key="Off")
+    assert car.unmet("parked") != []
+    assert car.unmet("ignitionOff") == []
+
+
+def test_an_older_message_that_comes_late_takes_nothing_away(car):
+    car.say(speed=0.0)
+    car.say(delay=5.0, key="Off")
+    assert car.unmet("parked") == []
+
+
+@pytest.mark.parametrize("ages", [None, [], {SPEED: "x"}, {SPEED: -50}, {SPEED: True}])
+def test_an_age_that_is_none_counts_as_none(car, ages):
+    body = {"time": car.wall, "signals": {SPEED: 0.0}, "ages": ages}
+    car.conditions.take(json.dumps(body).encode())
+    assert car.unmet("parked") == []

@@ -3,7 +3,11 @@
 The vehicle file names the conditions, each a test of one signal; telemetry's `state` messages
 carry the signals.  What is not known, or was known too long ago, does not hold.
 
-    {"time": 1767225600.5, "signals": {"powertrain.VCU_Drive_01.RoadSpeed": 0.0}}
+    {"time": 1767225600.5,
+     "signals": {"powertrain.VCU_Speed_01.RoadSpeed": 0.0},
+     "ages": {"powertrain.VCU_Speed_01.RoadSpeed": 1}}
+
+Each message says all that is known, and how long ago, s, it was seen on the bus.
 
 Routes may delay messages and change their order, so that a message's age counts from its own time,
 on the system clock that both ends share, and again from when it got here, on a clock that nobody
@@ -73,7 +77,7 @@ class Conditions:
         Raises:
             ConditionsError: It is none, or so old that it says nothing any more.
         """
-        time, signals = _parse(body)
+        time, signals, ages = _parse(body)
         now, age = self._monotonic(), self._wall() - time
         if not -OLD <= age <= OLD:
             raise ConditionsError(
@@ -81,11 +85,16 @@ class Conditions:
                 "goes on, check the route from telemetry's output state, and the system clock"
             )
         with self._turn:
-            for name in self._signals & signals.keys():
+            for name in self._signals:
                 before = self._seen.get(name)
-                if before is None or time >= before.time or now - before.at > OLD:
-                    value = signals[name]
-                    self._seen[name] = _Seen(value, time, max(age, 0.0), now)
+                if before is not None and time < before.time and now - before.at <= OLD:
+                    continue
+                if name in signals:
+                    seen = max(age, 0.0) + ages.get(name, 0.0)
+                    self._seen[name] = _Seen(signals[name], time, seen, now)
+                else:
+                    # Each message says all that is known: this is not, any more.
+                    self._seen.pop(name, None)
 
     def unnamed(self, names: Sequence[str]) -> list[str]:
         """Those that this vehicle has no condition for."""
@@ -134,7 +143,7 @@ def _equal(wanted: float | str, value: float | str) -> bool:
     return isinstance(wanted, str) == isinstance(value, str) and wanted == value
 
 
-def _parse(body: bytes) -> tuple[float, dict[str, float | str]]:
+def _parse(body: bytes) -> tuple[float, dict[str, float | str], dict[str, float]]:
     if len(body) > MOST_BYTES:
         raise ConditionsError(f"a state message has over {MOST_BYTES} bytes; check who sends it")
     try:
@@ -145,7 +154,17 @@ def _parse(body: bytes) -> tuple[float, dict[str, float | str]]:
     signals = content.get("signals") if isinstance(content, dict) else None
     if not _number(time) or not isinstance(signals, dict):
         raise ConditionsError("a state message lacks time or signals; check who sends it")
-    return time, {n: v for n, v in signals.items() if isinstance(v, str) or _number(v)}
+    ages = content.get("ages")
+    known = ages.items() if isinstance(ages, dict) else ()
+    return (
+        time,
+        {
+            name: value
+            for name, value in signals.items()
+            if isinstance(value, str) or _number(value)
+        },
+        {name: value for name, value in known if _number(value) and value >= 0},
+    )
 
 
 def _number(value: Any) -> TypeGuard[float]:

@@ -10,7 +10,7 @@ key = "ota/primary.pem"                      # or a PKCS#11 URI
 primary = "head-unit"                        # the ECU that signs the vehicle's manifests
 
 [ota.conditions.parked]
-signal = "powertrain.VCU_Drive_01.RoadSpeed"
+signal = "powertrain.VCU_Speed_01.RoadSpeed"
 max = 0.5
 
 [[ota.ecu]]

@@ -22,13 +22,6 @@ class Bundles:
     elsewhere: Path
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        "head_unit: needs root, loop devices, and Debian's rauc, swupdate and their tools",
-    )
-
-
 @dataclass(frozen=True)
 class Signers:
     """Whom the head unit trusts, and whom not."""
