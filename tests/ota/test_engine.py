@@ -165,8 +165,9 @@ def test_names_in_a_campaign_that_this_vehicle_lacks_do_no_harm(world):
 
 def test_groups_without_an_order_do_not_wait_for_each_other(world):
     world.fails["a", "install"] = InstallError("no")
-    world.drive(SINGLES)
+    engine = world.drive(SINGLES)
     assert sorted(results(world)) == ["failed", "succeeded"]
+    assert engine.status() == {"state": "failed", "campaign": "autumn"}
     assert world.sides["a"].active == installed("a", 1)
     assert world.sides["b"].active == installed("b", 2)
 
@@ -206,7 +207,12 @@ def test_while_the_gate_is_shut_it_waits_and_says_why(world):
     rest = engine.offer(PAIR)
     assert rest.state is State.WAITING
     assert rest.after is not None
-    assert engine.status()["reasons"] == ["not parked: speed is unknown for 45 s"]
+    assert engine.status() == {
+        "state": "waiting",
+        "campaign": "autumn",
+        "attempt": f"{1:016x}",
+        "reasons": ["not parked: speed is unknown for 45 s"],
+    }
     assert called(world, "stage") == []
     assert len(world.obtains) == 2
     assert engine.work().state is State.WAITING
@@ -661,6 +667,22 @@ def test_a_group_is_cancelled_until_the_first_of_it_is_active(world, moment, wor
     engine.offer(PAIR)
     assert words in said[0]
     assert results(world) == ["cancelled" if "given up" in words else "succeeded"]
+
+
+def test_a_group_that_is_active_already_outlives_the_cancellation_of_its_campaign(world):
+    world.kinds["a"] = "reboot"
+    both = wanted(target("a", 2, "rauc"), target("b", 2))
+    engine = world.engine()
+    engine.resume()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "room", {"b": 1})
+        assert engine.offer(both).state is State.WAITING_FOR_REBOOT
+    assert engine.cancel().startswith("it is given up")
+    assert engine.work().state is State.WAITING_FOR_REBOOT
+    assert results(world) == ["cancelled"]
+    world.drive(both)
+    assert results(world) == ["cancelled", "succeeded"]
+    assert world.sides["a"].active == installed("a", 2)
 
 
 def test_what_is_on_its_way_back_is_not_cancelled(world):

@@ -49,11 +49,7 @@ def insist(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
         if ledger.given.stop.is_set():
             return ledger.interrupted(member, verb)
         log.error("attempt %s: %s: %s: %s", ledger.attempt.id, member.ecu, verb.value, error)
-        member = ledger.attempt.member(member.ecu).returned(str(error))
-        if member.tries[verb] >= LIMIT:
-            ledger.put(member.give_up(verb))
-            return None
-        ledger.put(member)
+        ledger.put(ledger.attempt.member(member.ecu).returned(str(error)))
         return ledger.pause(what, state, f"{member.ecu}: {error}", BACKOFF)
     seconds = ledger.given.clock.monotonic() - began
     boot = ledger.given.boot if activation is Activation.REBOOT else ""

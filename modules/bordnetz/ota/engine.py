@@ -27,7 +27,7 @@ from bordnetz.ota.campaign import Ability, Plan, plan
 from bordnetz.ota.forward import count
 from bordnetz.ota.ledger import Ledger
 from bordnetz.ota.recovery import clean, recover
-from bordnetz.ota.report import line
+from bordnetz.ota.report import line, standing
 from bordnetz.ota.run import Run
 from bordnetz.ota.states import Result, State
 from bordnetz.ota.surroundings import Rest, Shared, Surroundings
@@ -252,12 +252,10 @@ class Engine:
         # What has begun to change the vehicle does not wait for anybody's bytes.
         begun = [run for run in runs if not run.attempt.cancellable]
         fresh = [run for run in runs if run.attempt.cancellable]
-        rests = [run.go() for run in begun]
-        waits = [run.obtain() for run in fresh]
-        rests += [wait or self._go(run) for run, wait in zip(fresh, waits, strict=True)]
-        rest = self._together([rest for rest in rests if rest is not None])
-        self._show(rest.state, rest.reasons, None, {})
-        return rest
+        rests = [(run.attempt, run.go()) for run in begun]
+        waits = [(run, run.obtain()) for run in fresh]
+        rests += [(run.attempt, wait or self._go(run)) for run, wait in waits]
+        return self._together([(attempt, rest) for attempt, rest in rests if rest is not None])
 
     def _go(self, run: Run) -> Rest | None:
         """Take an attempt further, once those have succeeded that come before."""
@@ -271,40 +269,46 @@ class Engine:
         return run.go()
 
     def _ledger(self, attempt: Attempt) -> Ledger:
-        def told(state: State, attempt: Attempt, progress: Mapping[str, Any]) -> None:
-            self._show(state, (), attempt, progress)
+        about = {"campaign": attempt.campaign.id, "attempt": attempt.id}
+
+        def told(state: State, progress: Mapping[str, Any]) -> None:
+            self._show(state, (), about, progress)
 
         return Ledger(self._given, self._shared, attempt, told)
 
-    def _together(self, rests: Sequence[Rest]) -> Rest:
+    def _together(self, rests: Sequence[tuple[Attempt, Rest]]) -> Rest:
+        """Rest for all reasons that there are, and show the one that matters most."""
         if not rests:
             return self._idle()
-        shown = next((rest for rest in rests if rest.state is State.WAITING_FOR_REBOOT), rests[0])
-        afters = [rest.after for rest in rests if rest.after is not None]
-        reasons = dict.fromkeys(reason for rest in rests for reason in rest.reasons)
-        return Rest(
-            shown.state,
+        booting = [pair for pair in rests if pair[1].state is State.WAITING_FOR_REBOOT]
+        attempt, first = (booting or rests)[0]
+        afters = [rest.after for _, rest in rests if rest.after is not None]
+        reasons = dict.fromkeys(reason for _, rest in rests for reason in rest.reasons)
+        together = Rest(
+            first.state,
             tuple(reasons),
             min(afters) if afters else None,
-            any(rest.reboot for rest in rests),
+            any(rest.reboot for _, rest in rests),
         )
+        about = {"campaign": attempt.campaign.id, "attempt": attempt.id}
+        self._show(together.state, together.reasons, about, {})
+        return together
 
     def _idle(self) -> Rest:
-        if self._refused:
-            return Rest(State.REFUSED, self._refused)
-        last = self._given.journal.reports(1)
-        return Rest(Result(last[0]["result"]).state if last else State.IDLE)
+        campaign, state = standing(self._given.journal.reports(_SHOWN))
+        about = {"campaign": campaign} if campaign else {}
+        rest = Rest(State.REFUSED, self._refused) if self._refused else Rest(state)
+        self._show(rest.state, rest.reasons, {} if self._refused else about, {})
+        return rest
 
     def _show(
         self,
         state: State,
         reasons: Sequence[str],
-        attempt: Attempt | None,
+        about: Mapping[str, str],
         progress: Mapping[str, Any],
     ) -> None:
-        status: dict[str, Any] = {"state": state.value}
-        if attempt is not None:
-            status |= {"campaign": attempt.campaign.id, "attempt": attempt.id}
+        status: dict[str, Any] = {"state": state.value, **about}
         if reasons:
             status["reasons"] = [shown(reason) for reason in reasons[:10]]
         if progress:

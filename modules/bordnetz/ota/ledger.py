@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 RETRY = 3600
 """Seconds after which is tried again, for the first time, what is not the version's fault."""
 
-Told = Callable[[State, Attempt, Mapping[str, Any]], None]
+Told = Callable[[State, Mapping[str, Any]], None]
 
 
 class Ledger:
@@ -80,7 +80,7 @@ class Ledger:
 
     def tell(self, state: State, progress: Mapping[str, Any] | None = None) -> None:
         """Show state and progress."""
-        self._told(state, self.attempt, progress or {})
+        self._told(state, progress or {})
 
     # -- failing
 

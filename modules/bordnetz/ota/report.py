@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bordnetz.ota.attempt import Attempt, Member, Verb
 from bordnetz.ota.installers.installer import Installed
+from bordnetz.ota.states import Result, State
 
 _CURES = {
     Verb.COMMIT: (
@@ -75,6 +77,27 @@ def line(report: dict[str, Any]) -> dict[str, Any]:
         "error": error.get("kind"),
         "words": error.get("words"),
     }
+
+
+def standing(reports: Sequence[Mapping[str, Any]]) -> tuple[str, State]:
+    """How the last campaign has ended, all its groups taken together.
+
+    Args:
+        reports: Final reports, the newest first.
+
+    Returns:
+        Its id ("" where there is none), and the worst end of a group.
+    """
+    campaign = str(reports[0]["campaign"]) if reports else ""
+    told: set[str] = set()
+    ends: set[State] = set()
+    for report in reports:
+        targets = set(report["targets"])
+        if report["campaign"] == campaign and not targets <= told:
+            told |= targets
+            ends.add(Result(report["result"]).state)
+    worst = (State.FAILED, State.REFUSED, State.CANCELLED, State.SUCCEEDED)
+    return campaign, next((state for state in worst if state in ends), State.IDLE)
 
 
 def _target(attempt: Attempt, member: Member) -> dict[str, Any]:
