@@ -90,7 +90,7 @@ def test_a_client_updates_from_a_container(fleet, account, container, tmp_path):
 
 
 def test_a_token_of_the_container_is_enough(fleet, container):
-    environment = sas(container, write=True, list=True, delete=True, create=True)
+    environment = sas(container, write=True, delete=True)
     destination = BlobDestination(container.url, environment)
     sent(fleet, destination)
     assert sent(fleet, destination) == publishing.Published(0, 0, 0, 0)

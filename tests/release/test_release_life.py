@@ -9,6 +9,7 @@ from release_help import ECUS, NOW, Place
 from bordnetz.release.errors import ReleaseError
 from bordnetz.uptane.director import Ecu, Vehicle
 from bordnetz.uptane.floor import Floor
+from bordnetz.uptane.keys import generate
 from bordnetz.uptane.steps import drive
 from bordnetz.uptane.time import TimeLimits
 from bordnetz.uptane.trust import Roots, Trust
@@ -123,3 +124,12 @@ def test_two_commands_do_not_work_on_a_release_at_once(place):
     with place.open(), pytest.raises(ReleaseError, match="another command"):
         place.open()
     place.open().close()
+
+
+@pytest.mark.parametrize(("count", "text"), [(2, "the same key stands twice"), (17, "16 at most")])
+def test_a_root_with_one_key_several_times_is_refused(tmp_path, count, text):
+    key = tmp_path / "root.pem"
+    generate(key)
+    with pytest.raises(ReleaseError, match=text):
+        Place(tmp_path / "fleet").init(chosen={"image/root": [str(key)] * count})
+    assert not (tmp_path / "fleet/release.json").exists()

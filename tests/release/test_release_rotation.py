@@ -121,6 +121,10 @@ def test_a_client_refuses_all_that_a_revoked_key_ever_signed(place, client, role
     client("image").refresh()
 
 
+def test_a_new_key_may_lie_in_a_file_of_any_name(place):
+    assert rotated(place, "image/targets", "image-targets (new).pem").added == ["image-targets-2"]
+
+
 def test_a_key_with_several_roles_goes_from_all_of_them(tmp_path):
     shared = tmp_path / "shared.pem"
     keys.generate(shared)

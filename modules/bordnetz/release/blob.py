@@ -109,7 +109,7 @@ class BlobDestination(Destination):
             reason = f"{getattr(error, 'error_code', None) or reason} (HTTP {error.status_code})"
         return ReleaseError(
             f"{self.name}{path}: not taken: {reason}; check that the container is there and that "
-            f"the credential in {CONNECTION} or {SAS} may write, list and delete in it, then "
+            f"the credential in {CONNECTION} or {SAS} may write and delete in it, then "
             "publish again: what is there already is not sent twice"
         )
 
@@ -128,7 +128,7 @@ def _client(account: str, container: str, environment: Mapping[str, str]) -> Con
             f"{CONNECTION} or {SAS}: no valid credential; copy it from the portal again"
         ) from None
     raise ReleaseError(
-        f"no credential for {account}: set {SAS} to a token of the container (write, list, "
+        f"no credential for {account}: set {SAS} to a token of the container (write, "
         f"delete), or {CONNECTION}"
     )
 

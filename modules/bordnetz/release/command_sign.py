@@ -81,7 +81,7 @@ def publish(folder: Path, place: str, everything: bool, as_json: bool) -> None:
     """Send what is new to where vehicles find it.
 
     For a blob container, who may write there comes from the environment: a token of the
-    container in AZURE_STORAGE_SAS_TOKEN (write, list, delete), or
+    container in AZURE_STORAGE_SAS_TOKEN (write, delete), or
     AZURE_STORAGE_CONNECTION_STRING. Files that others name are there before those that name them.
     What was cut short goes on where it ended.
     """

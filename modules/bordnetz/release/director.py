@@ -7,6 +7,7 @@ alone.  What comes out is canonical JSON, byte for byte what securesystemslib ma
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -275,7 +276,7 @@ def _write(path: str, data: bytes) -> None:
     descriptor = os.open(path, _FLAGS, 0o644)
     try:
         if os.write(descriptor, data) != len(data):
-            raise OSError(28, "No space left on device", path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if os.fstat(descriptor).st_size > len(data):
             os.ftruncate(descriptor, len(data))
     finally:

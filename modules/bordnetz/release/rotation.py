@@ -7,6 +7,7 @@ ones, and with everything signed anew: see `bordnetz.release.roots`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def _new_key(
     if entry.keyid in settings.keyids(role):
         raise ReleaseError(f"{role}: the new key is one that it has already")
     stem = Path(private).stem if not keys.is_token(private) else ""
-    if stem.startswith(key_name(role)) and stem not in settings.keys:
+    if re.fullmatch(rf"{key_name(role)}(-[0-9]+)?", stem) and stem not in settings.keys:
         return stem, entry
     return _free_name(settings, role), entry
 

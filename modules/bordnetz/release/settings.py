@@ -130,6 +130,8 @@ class Settings(Model):
                     raise ValueError(f"roles.{role}: there is no key {name!r}")
                 if self.keys[name].keyid in self.revoked:
                     raise ValueError(f"roles.{role}: the key {name!r} is revoked")
+            if len(set(self.keyids(role))) != len(its.keys):
+                raise ValueError(f"roles.{role}: the same key stands twice, under two names")
             if role.partition("/")[2] != "root" and its.threshold != 1:
                 raise ValueError(f"roles.{role}: only roots have a threshold other than 1")
         return self

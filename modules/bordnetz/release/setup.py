@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from bordnetz.release import database, roots
 from bordnetz.release.errors import ReleaseError
 from bordnetz.release.export import write_roots
@@ -13,6 +15,9 @@ from bordnetz.release.release import Release
 from bordnetz.release.settings import ALL_ROLES, FILE, KeyEntry, RoleKeys, Settings
 from bordnetz.release.signers import Signers
 from bordnetz.uptane import keys
+
+_MOST_KEYS = 16
+"""Of a role."""
 
 
 def initialize(
@@ -66,13 +71,19 @@ def initialize(
             entry = key_entry(folder, name, environment)
             its[key_name(role, number if len(names) > 1 else None)] = entry
         entries |= its
+        if len(its) > _MOST_KEYS:
+            raise ReleaseError(f"{role}: {len(its)} keys; {_MOST_KEYS} at most")
         threshold = root_threshold if is_root else 1
         if threshold > len(its):
             raise ReleaseError(
                 f"{role}: a threshold of {threshold} needs as many keys; it has {len(its)}"
             )
         roles[role] = RoleKeys(keys=list(its), threshold=threshold)
-    settings = Settings(keys=entries, roles=roles)
+    try:
+        settings = Settings(keys=entries, roles=roles)
+    except ValidationError as error:
+        text = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise ReleaseError(text.removeprefix("Value error, ")) from None
     folder.mkdir(parents=True, exist_ok=True)
     for left in (database.FILE, f"{database.FILE}-wal", f"{database.FILE}-shm"):
         (folder / left).unlink(missing_ok=True)

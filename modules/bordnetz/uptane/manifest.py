@@ -40,6 +40,7 @@ MAX_ATTACKS = 16
 
 _M = TypeVar("_M", bound=Model)
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{1,32}$")]
+_Algorithm = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")]
 _Role = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,64}$")]
 _Text = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,256}$")]
 _Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2,1024}$")]
@@ -58,7 +59,7 @@ class Installed(Model):
 
     name: _Text
     length: Length
-    hashes: Annotated[dict[_Role, _Hex], Field(min_length=1, max_length=4)]
+    hashes: Annotated[dict[_Algorithm, _Hex], Field(min_length=1, max_length=4)]
     counter: Counter
 
 
