@@ -310,6 +310,12 @@ def test_a_counter_equal_to_the_floor_is_taken_where_nobody_can_tell_what_is_ins
     assert car.check().targets[0].counter == 2
 
 
+def test_a_higher_counter_than_that_of_what_is_installed_is_an_update(pair):
+    car = Car(pair, {"ecu-1": ecu(b"old", counter=1)})
+    car.floor = car.floor.raise_counters({"ecu-1": 1})
+    assert car.check().targets[0].counter == 2
+
+
 def test_verifying_raises_no_release_counter(pair):
     car = Car(pair)
     car.check()

@@ -122,6 +122,16 @@ def test_a_director_that_tells_another_length_is_refused(pair):
     refused(Car(pair), Kind.ARBITRARY_SOFTWARE, "image")
 
 
+def test_a_director_that_tells_another_length_and_nothing_else_is_refused(pair):
+    for file in (ordered(pair), pair.image.targets.targets["app-1"]):
+        file.custom["deliveries"][0].update(encoding="zstd", sha256="0" * 64, length=9)
+    pair.publish()
+    assert Car(pair).check() is not None
+    ordered(pair).length = 4
+    pair.publish()
+    refused(Car(pair), Kind.ARBITRARY_SOFTWARE, "image")
+
+
 def test_a_director_that_leaves_out_a_hash_is_refused(pair):
     del ordered(pair).hashes["sha512"]
     pair.publish()
@@ -229,15 +239,22 @@ def test_an_image_that_travels_as_something_else_is_refused(pair, field):
 @pytest.mark.parametrize(
     "hashes",
     [
-        {"sha512": "0" * 128},
-        {"sha256": "0" * 63},
-        {"sha256": "A" * 64},
-        {"sha256": "0" * 64, "md5": "0" * 32},
-        {"sha256": "0" * 64, "secret": ""},
+        {"md5": "0" * 32},
+        {"sha512": "0" * 127},
+        {"sha512": "A" * 128},
+        {"sha512": ""},
+        {"secret": ""},
     ],
 )
 def test_hashes_that_cannot_be_relied_upon_are_refused(pair, hashes):
-    ordered(pair).hashes = hashes
+    for file in (ordered(pair), pair.image.targets.targets["app-1"]):
+        file.hashes.update(hashes)
+    pair.publish()
+    refused(Car(pair), Kind.BAD_METADATA)
+
+
+def test_an_image_without_a_sha256_is_refused(pair):
+    del ordered(pair).hashes["sha256"]
     pair.publish()
     refused(Car(pair), Kind.BAD_METADATA)
 
