@@ -1,13 +1,19 @@
+import shutil
 from pathlib import Path
 
 import pytest
 from release_help import Client, Place
 
 
+@pytest.fixture(scope="session")
+def new_release(tmp_path_factory) -> Path:
+    return Place(tmp_path_factory.mktemp("release") / "fleet").init().folder
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """A release without vehicles."""
-    return Place(tmp_path / "fleet").init()
+def place(new_release: Path, tmp_path: Path) -> Place:
+    """A release without vehicles, of a test's own."""
+    return Place(shutil.copytree(new_release, tmp_path / "fleet"))
 
 
 @pytest.fixture
