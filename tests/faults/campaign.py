@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 
 from uptane_repos import DAY, Pair
@@ -79,19 +80,33 @@ class _Releases:
         return hashlib.sha256(self.payloads[number][ecu]).hexdigest()
 
 
-class Updating(Scenario):
-    """Version 1 is installed on both; version 2 comes, and is well, or is not on the second."""
+class Fate(Enum):
+    """What becomes of version 2."""
 
-    def __init__(self, *, ill: bool, again: bool) -> None:
+    WELL = "campaign"
+    ILL = "failing-campaign"
+    """It is not well on the second target."""
+    FORGED = "forged-campaign"
+    """Other bytes than the metadata name lie in the store for the second target."""
+
+
+_RESULTS = {Fate.WELL: "succeeded", Fate.ILL: "rolledBack", Fate.FORGED: "failed"}
+
+
+class Updating(Scenario):
+    """Version 1 is installed on both; version 2 comes."""
+
+    def __init__(self, fate: Fate, *, again: bool) -> None:
         """Choose.
 
         Args:
-            ill: Whether version 2 is not well on the second target.
+            fate: What becomes of version 2.
             again: Whether an attempt may fail because of the fault, to be made again by itself
                 later; else what is begun has to be brought to its end, whatever happens.
         """
-        self.name = "failing-campaign" if ill else "campaign"
-        self._ill = ill
+        self.name = fate.value
+        self._fate = fate
+        self._last = 2 if fate is Fate.WELL else 1
         self._again = again
         # Here, for the keys must be the same in all children.
         self._releases = _Releases()
@@ -101,6 +116,8 @@ class Updating(Scenario):
             path = folder / "store" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
+            if self._fate is Fate.FORGED and name.endswith(".b-2"):
+                path.write_bytes(data[:-1] + b"?")
         for name in ("state", "ecus/a", "ecus/b"):
             (folder / name).mkdir(parents=True)
         self._car(lambda _: None).live(folder, 1)
@@ -122,19 +139,18 @@ class Updating(Scenario):
             self._car(tell, later=2 * DAY).live(folder, 2)
 
     def check(self, folder: Path, told: Sequence[str]) -> list[str]:
-        final = 1 if self._ill else 2
         wrong = [
-            f"{ecu} has {version} active, and not {final}"
+            f"{ecu} has {version} active, and not {self._last}"
             for ecu, version in self._active(folder).items()
-            if version != str(final)
+            if version != str(self._last)
         ]
         wrong += [f"once was {line}" for line in told if line.startswith("active") and "?" in line]
         return wrong + self._floors(folder, told) + self._reports(folder, told) + _left(folder)
 
     def _car(self, tell: Tell, later: int = 0) -> Car:
         releases = self._releases
-        ill = "b1 version 2" if self._ill else "another version"
-        return Car(releases.roots, ill, releases.now + later, self._ill, tell)
+        ill = "b1 version 2" if self._fate is Fate.ILL else "another version"
+        return Car(releases.roots, ill, releases.now + later, self._fate is Fate.ILL, tell)
 
     def _active(self, folder: Path) -> dict[str, str]:
         """The versions by what lies there, looked at without the installers."""
@@ -175,7 +191,7 @@ class Updating(Scenario):
                 for ecu, counter in counters.items():
                     if floor.counters.get(ecu, 0) < counter:
                         wrong.append(f"the counter of {ecu} has sunk below {counter}")
-        expected = dict.fromkeys(ECUS, 1 if self._ill else 2)
+        expected = dict.fromkeys(ECUS, self._last)
         if dict(Floor.from_json(last.encode()).counters) != expected:
             wrong.append(f"the counters are not {expected}")
         return wrong
@@ -201,11 +217,10 @@ class Updating(Scenario):
         if sorted(known) != sorted(attempts):
             wrong.append(f"the journal knows {known}, reported are {attempts}")
         results = [(report["campaign"], report["result"]) for report in found]
-        second = "rolledBack" if self._ill else "succeeded"
-        expected = [("campaign-1", "succeeded"), ("campaign-2", second)]
+        expected = [("campaign-1", "succeeded"), ("campaign-2", _RESULTS[self._fate])]
         if self._again:
             results = [one for one in results if one[1] not in ("failed", "rolledBack")]
-            expected = [one for one in expected if one[1] != "rolledBack"]
+            expected = expected[: self._last]
         if results != expected:
             words = [report.get("error", {}).get("words") for report in found]
             wrong.append(f"reported are {results}: {words}")

@@ -67,16 +67,17 @@ class _Hub:
 
 
 class _Clock:
-    """The system's, which passes when it is waited for and else not; believed within limits."""
+    """The system's, which stands still, and a monotonic one that goes on by waiting.
 
-    def __init__(self, now: int) -> None:
-        self._now = now
+    Attributes:
+        wall: What the system clock says.
+        trusted: What it is held against.
+    """
+
+    def __init__(self, wall: int) -> None:
+        self.wall = wall
         self._passed = 0.0
         self.trusted: Callable[[], TrustedTime] = TrustedTime
-
-    @property
-    def wall(self) -> int:
-        return self._now + int(self._passed)
 
     def now(self) -> int:
         return self.trusted().read(self.wall, LIMITS).now

@@ -29,9 +29,7 @@ def clock_jumps(
         for point, seconds in some:
             with stage.laid():
                 stage.run(CHANGING, killed(point))
-                ended = stage.other(
-                    lambda folder, tell, by=seconds: scenario.jump(folder, tell, by)
-                )
+                ended = stage.other(partial(scenario.jump, seconds=seconds))
                 wrong = unexpected(ended, "the start with a wrong clock") + stage.aftermath()
             yield f"killed at {point}, then the clock is off by {seconds} s", wrong
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .calls import DISK, SPACE, fail_everywhere, kill_everywhere, kill_twice
-from .campaign import Updating
+from .campaign import Fate, Updating
 from .clocks import clock_jumps
 from .controls import Replacing
 from .metadata import Checking
@@ -19,6 +19,7 @@ from .replay import Plan, replay, replay_twice
 from .resources import broken_disk, few_descriptors, read_only, small_disk
 from .scenario import Ended, Scenario
 from .shares import Found
+from .suites import suite
 
 Progress = Callable[[int], None]
 Work = Callable[[Places, bool, Progress], Found]
@@ -38,12 +39,14 @@ class Row:
         what: In words.
         needs: Commands, and files by their paths, without which it cannot be run.
         work: Does it; with True few tries, to see that it works at all.
+        short: Whether there is a short form; else these are tests of ``make test`` already.
     """
 
     name: str
     what: str
     needs: Sequence[str]
     work: Work
+    short: bool = True
 
     def missing(self) -> str | None:
         """Why it cannot be run here, or None."""
@@ -195,6 +198,32 @@ def _kinds(limit: int) -> list[tuple[str, str, Sequence[str], Callable[[Scenario
 
 def _rows() -> Iterator[Row]:
     yield Row(
+        "attacks",
+        "every attack of the Uptane threat list, with every set of keys that it must withstand",
+        (),
+        suite("tests/uptane/test_trust_attacks.py"),
+        short=False,
+    )
+    yield Row(
+        "hostile-server",
+        "endless, slow, torn, changed, replayed, expired: servers and sticks that misbehave",
+        (),
+        suite(
+            "tests/ota/test_source_http.py",
+            "tests/ota/test_source_folder.py",
+            "tests/ota/test_download.py",
+            "tests/ota/test_payloads.py",
+        ),
+        short=False,
+    )
+    yield Row(
+        "engine-deaths",
+        "the job engine ends at every moment, with every kind of target failing at every verb",
+        (),
+        suite("tests/ota/test_engine_crashes.py"),
+        short=False,
+    )
+    yield Row(
         "control-wrong",
         "control, rename without fsync: must be found wrong",
         _CRASH,
@@ -211,25 +240,29 @@ def _rows() -> Iterator[Row]:
         (sending := Sending(), sending, "the outbox", 1_000),
         (checking := Checking(), checking, "looking for updates", 1_000),
         (
-            Updating(ill=False, again=False),
-            Updating(ill=False, again=True),
+            Updating(Fate.WELL, again=False),
+            well := Updating(Fate.WELL, again=True),
             "a campaign for two targets",
             2_400,
         ),
         (
-            Updating(ill=True, again=False),
-            Updating(ill=True, again=True),
+            Updating(Fate.ILL, again=False),
+            Updating(Fate.ILL, again=True),
             "a campaign whose second target fails",
             1_000,
+        ),
+        (
+            Updating(Fate.FORGED, again=False),
+            Updating(Fate.FORGED, again=True),
+            "a campaign with a forged payload",
+            400,
         ),
     )
     yield Row(
         "campaign-clock",
         "a campaign for two targets: SIGKILL, then the clock is off by years at the next start",
         _CALLS,
-        lambda places, short, progress: clock_jumps(
-            Updating(ill=False, again=True), places, 2 if short else 30, progress
-        ),
+        lambda places, short, progress: clock_jumps(well, places, 2 if short else 30, progress),
     )
     for number in range(len(_kinds(0))):
         for firm, patient, what, limit in pairs:
