@@ -112,8 +112,8 @@ def import_(folder: Path, file: Path, replace: bool, as_json: bool) -> None:
     FILE is CSV, if its name ends so, or else JSON lines. Lines that cannot be used are named with
     their numbers.
     """
-    with Release(folder) as release:
-        stored = fleet.store(release, fleet.read_file(file), replace=replace)
+    with Release(folder) as release, terminal.Progress() as progress:
+        stored = fleet.store(release, fleet.read_file(file), replace=replace, progress=progress)
     terminal.show(
         {"added": stored.added, "replaced": stored.replaced},
         [f"vehicles added: {stored.added}, replaced: {stored.replaced}"],
@@ -136,8 +136,8 @@ def intake(context: click.Context, folder: Path, paths: tuple[Path, ...], as_jso
     its old targets until it sends one that does; `status` lists it. The exit code is 1 if there is
     one.
     """
-    with Release(folder) as release:
-        results = list(take_in(release, paths))
+    with Release(folder) as release, terminal.Progress() as progress:
+        results = list(take_in(release, paths, progress))
     counts = Counter(result.outcome for result in results)
     refused = [result for result in results if result.outcome == "refused"]
     terminal.show(

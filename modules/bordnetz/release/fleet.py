@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bordnetz.release.database import DUE_TARGETS
 from bordnetz.release.errors import ReleaseError
+from bordnetz.release.progress import Progress, silent
 from bordnetz.release.release import Release
 from bordnetz.uptane.custom import Model, Name
 from bordnetz.uptane.keys import SigningKeyError, public_key
@@ -257,7 +258,13 @@ class Stored:
     replaced: int
 
 
-def store(release: Release, rows: Iterable[tuple[int, Row]], *, replace: bool = False) -> Stored:
+def store(
+    release: Release,
+    rows: Iterable[tuple[int, Row]],
+    *,
+    replace: bool = False,
+    progress: Progress = silent,
+) -> Stored:
     """Put vehicles into the database, all or none.
 
     Args:
@@ -265,6 +272,7 @@ def store(release: Release, rows: Iterable[tuple[int, Row]], *, replace: bool = 
         rows: Line (0: none) and vehicle; whatever it raises undoes all.
         replace: Whether a vehicle that is there already gets new ECUs, key and tags; what is
             assigned to it stays.
+        progress: Is told how far it is.
 
     Raises:
         ReleaseError: A vehicle is there already.
@@ -273,7 +281,9 @@ def store(release: Release, rows: Iterable[tuple[int, Row]], *, replace: bool = 
     known: list[str] = []
     with release.transaction() as db:
         models: dict[str, int] = {}
-        for line, row in rows:
+        for done, (line, row) in enumerate(rows):
+            if done % 1000 == 0:
+                progress("vehicles read", done, 0)
             model = models.get(row.ecus)
             if model is None:
                 model = models[row.ecus] = _model(db, row.ecus)

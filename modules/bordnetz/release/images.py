@@ -15,8 +15,8 @@ from typing import Literal
 
 from bordnetz.payload import delta, tree, zstd
 from bordnetz.release.errors import ReleaseError
+from bordnetz.release.progress import Progress, silent
 from bordnetz.release.release import Release
-from bordnetz.release.signing import Progress, silent
 from bordnetz.release.workspace import Made, Workspace
 from bordnetz.uptane.custom import Delivery, ImageCustom, PayloadKind
 

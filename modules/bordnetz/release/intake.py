@@ -25,10 +25,13 @@ from typing import Literal
 
 from bordnetz.release.database import DUE_TARGETS
 from bordnetz.release.errors import ReleaseError
+from bordnetz.release.progress import Progress, silent
 from bordnetz.release.release import Release
 from bordnetz.uptane.errors import UptaneError
 from bordnetz.uptane.keys import public_key
 from bordnetz.uptane.manifest import MAX_BYTES, Manifest, claimed, verify
+
+_BATCH = 500
 
 _KEPT = 16
 """Accepted manifests by which old ones are known again, a vehicle."""
@@ -55,12 +58,18 @@ class _RefusedError(Exception):
     """The manifest is not accepted, for this reason."""
 
 
-def intake(release: Release, paths: Iterable[Path]) -> Iterator[Result]:
+def intake(
+    release: Release, paths: Iterable[Path], progress: Progress = silent
+) -> Iterator[Result]:
     """Take in manifests.
 
     Args:
         release: The release.
         paths: Files, and folders whose files are taken; of one vehicle the lowest sequence first.
+        progress: Is told how far it is.
+
+    Yields:
+        What became of each; it is on the disk by then.
 
     Raises:
         ReleaseError: A file cannot be read, or the disk does not take the outcome.
@@ -69,8 +78,13 @@ def intake(release: Release, paths: Iterable[Path]) -> Iterator[Result]:
         name: (sha256, counter)
         for name, sha256, counter in release.db.execute("SELECT name, sha256, counter FROM image")
     }
-    for path in sorted(_files(paths), key=_order):
-        yield _take(release, path, images)
+    files = sorted(_files(paths), key=_order)
+    for start in range(0, len(files), _BATCH):
+        progress("manifests taken in", start, len(files))
+        # A commit waits for the disk: one for many.
+        with release.transaction() as db:
+            results = [_take(db, path, images) for path in files[start : start + _BATCH]]
+        yield from results
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -97,41 +111,40 @@ def _read(path: Path) -> bytes:
         raise ReleaseError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _take(release: Release, path: Path, images: dict[str, tuple[str, int]]) -> Result:
+def _take(db: sqlite3.Connection, path: Path, images: dict[str, tuple[str, int]]) -> Result:
     data = _read(path)
     try:
         name, _ = claimed(data)
     except UptaneError as error:
         return Result(path, "", "refused", str(error))
-    with release.transaction() as db:
-        row = db.execute(
-            "SELECT vehicle.id, key, primary_ecu, ecus, sequence, reported FROM vehicle "
-            "JOIN model ON model.id = model WHERE name = ?",
-            (name,),
-        ).fetchone()
-        if row is None:
-            return Result(path, "", "refused", "the vehicle that it names is not known here")
-        vehicle, key, primary, ecus, sequence, reported = row
-        try:
-            manifest = verify(data, [public_key(key)])
-            known = _known(db, vehicle, manifest, data)
-            if known:
-                return Result(path, name, "known")
-            if sequence is not None and manifest.sequence <= sequence:
-                raise _RefusedError(
-                    f"sequence {manifest.sequence} after {sequence}: an old manifest, or the "
-                    "vehicle has lost its memory"
-                )
-            if reported is not None and manifest.time < reported:
-                raise _RefusedError("its time went back")
-            if manifest.primary != primary:
-                raise _RefusedError(f"its primary is {manifest.primary}, not {primary}")
-            _check_ecus(manifest, json.loads(ecus))
-            _check_images(db, vehicle, manifest, images)
-        except (UptaneError, _RefusedError) as error:
-            db.execute("UPDATE vehicle SET refused = ? WHERE id = ?", (str(error), vehicle))
-            return Result(path, name, "refused", str(error))
-        _accept(db, vehicle, manifest, data)
+    row = db.execute(
+        "SELECT vehicle.id, key, primary_ecu, ecus, sequence, reported FROM vehicle "
+        "JOIN model ON model.id = model WHERE name = ?",
+        (name,),
+    ).fetchone()
+    if row is None:
+        return Result(path, "", "refused", "the vehicle that it names is not known here")
+    vehicle, key, primary, ecus, sequence, reported = row
+    try:
+        manifest = verify(data, [public_key(key)])
+        known = _known(db, vehicle, manifest, data)
+        if known:
+            return Result(path, name, "known")
+        if sequence is not None and manifest.sequence <= sequence:
+            raise _RefusedError(
+                f"sequence {manifest.sequence} after {sequence}: an old manifest, or the "
+                "vehicle has lost its memory"
+            )
+        if reported is not None and manifest.time < reported:
+            raise _RefusedError("its time went back")
+        if manifest.primary != primary:
+            raise _RefusedError(f"its primary is {manifest.primary}, not {primary}")
+        _check_ecus(manifest, json.loads(ecus))
+        _check_images(db, vehicle, manifest, images)
+    except (UptaneError, _RefusedError) as error:
+        db.execute("UPDATE vehicle SET refused = ? WHERE id = ?", (str(error), vehicle))
+        return Result(path, name, "refused", str(error))
+    _accept(db, vehicle, manifest, data)
     return Result(path, name, "accepted")
 
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from bordnetz.release import catalogue, roots
 from bordnetz.release.destination import Destination
 from bordnetz.release.errors import ReleaseError
+from bordnetz.release.progress import Progress, silent
 from bordnetz.release.release import Release
-from bordnetz.release.signing import Progress, silent
 
 _BATCH = 1000
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from bordnetz.release import roots, signing
 from bordnetz.release.errors import ReleaseError
+from bordnetz.release.progress import Progress, silent
 from bordnetz.release.release import Release
 from bordnetz.release.settings import ROLES, KeyEntry, Repository, RoleKeys, Settings
 from bordnetz.release.setup import key_entry, key_name
 from bordnetz.release.signers import Signers
-from bordnetz.release.signing import Progress, silent
 from bordnetz.uptane import keys
 
 

@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bordnetz.release import canonical, catalogue, director, roots
 from bordnetz.release.database import DUE_REFRESH, DUE_TARGETS
 from bordnetz.release.errors import ReleaseError
+from bordnetz.release.progress import Progress, silent
 from bordnetz.release.release import Release
 from bordnetz.release.signers import Signers
 from bordnetz.uptane.time import make_time
-
-Progress = Callable[[str, int, int], None]
-"""What is under way, how much of it is done, and how much there is."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Show no progress."""
 
 
 @dataclass(frozen=True)
