@@ -148,6 +148,13 @@ def test_an_endless_manifest_is_refused_before_it_is_parsed():
     assert refusal(manifest() + b" " * MAX_BYTES) is Kind.ENDLESS_DATA
 
 
+def test_a_manifest_that_no_message_could_carry_is_not_made():
+    attacks = [Attack(kind="freeze", repository="director", time=9)] * MAX_ATTACKS
+    with pytest.raises(UptaneError, match="than the"):
+        manifest(ecus=[report(f"ecu-{number}", attacks=attacks) for number in range(256)])
+    assert len(manifest(ecus=[report(f"ecu-{number}") for number in range(256)])) < MAX_BYTES
+
+
 def nested(depth: int) -> dict:
     value: dict = {}
     for _ in range(depth):

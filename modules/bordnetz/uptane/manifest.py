@@ -180,6 +180,7 @@ def make(
 
     Raises:
         SigningKeyError: The key cannot be used.
+        UptaneError: It would be larger than `MAX_BYTES`.
     """
     signed = {
         "_type": "vehicleVersionManifest",
@@ -191,7 +192,14 @@ def make(
         "ecus": [_sign({"_type": "ecuVersionReport", **_plain(ecu)}, signer) for ecu in ecus],
     }
     _SignedManifest.model_validate(signed)
-    return _canonical(_sign(signed, signer))
+    data = _canonical(_sign(signed, signer))
+    if len(data) > MAX_BYTES:
+        raise UptaneError(
+            Kind.ENDLESS_DATA,
+            f"manifest: {len(data)} bytes, more than the {MAX_BYTES} that a message may have; "
+            "report fewer attacks, or shorter names",
+        )
+    return data
 
 
 def claimed(data: bytes) -> tuple[str, int]:
