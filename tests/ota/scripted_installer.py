@@ -101,6 +101,8 @@ class World:
     dies_at: int = -1
     drawn: int = 0
     rechecks: int = 0
+    probes: int = 0
+    chunk: int = 60
     recheck: Exception | None = None
     deaf: int = 0
     floor: Exception | None = None
@@ -284,7 +286,9 @@ class Store:
         error = world.fails.get((target.ecu, "obtain"))
         if (target.ecu, "obtain") in world.on:
             world.on[target.ecu, "obtain"]()
-        received(60)
+        received(world.chunk)
+        if (target.ecu, "received") in world.on:
+            world.on[target.ecu, "received"]()
         world.payloads.add(f".part-{target.sha256}")
         world.tick()
         if error is not None:
@@ -342,6 +346,7 @@ class Scripted(Installer):
             self.side.passive = "half"
 
     def probe(self):
+        self.world.probes += 1
         if (self.ecu, "probe") in self.world.fails:
             raise self.world.fails[self.ecu, "probe"]
         return self.side.active

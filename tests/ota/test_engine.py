@@ -232,19 +232,22 @@ def test_the_gate_is_asked_again_before_activation(world, verb):
     assert engine.work().state is State.SUCCEEDED
 
 
-def test_a_group_that_is_active_in_part_waits_a_little_and_goes_back(world):
-    world.on["a", "activate"] = lambda: setattr(world, "now", world.now)
-    engine = world.engine()
-    engine.resume()
-    activate = Scripted.activate
+def shutting(activate):
+    """An activation after which the gate is shut."""
 
-    def shutting(self, job):
+    def activated(self, job):
         done = activate(self, job)
         self.world.shut = ("not parked",)
         return done
 
+    return activated
+
+
+def test_a_group_that_is_active_in_part_waits_a_little_and_goes_back(world):
+    engine = world.engine()
+    engine.resume()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scripted, "activate", shutting)
+        patch.setattr(Scripted, "activate", shutting(Scripted.activate))
         assert engine.offer(PAIR).state is State.WAITING
     world.mono += PATIENCE - 1
     assert engine.work().state is State.WAITING
@@ -276,6 +279,36 @@ def test_a_group_that_is_flashed_in_part_waits_for_the_conditions_on_both_ways(w
     engine.work()
     assert results(world) == ["rolledBack"]
     assert world.sides["a"].active == installed("a", 1)
+
+
+def test_who_was_flashed_keeps_its_group_from_going_back_in_a_hurry(world):
+    world.kinds = {"b": "flash"}
+    engine = world.engine()
+    engine.resume()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scripted, "activate", shutting(Scripted.activate))
+        assert engine.offer(PAIR).state is State.WAITING
+    assert called(world, "activate") == ["a"]
+    world.mono += 10 * PATIENCE
+    assert engine.work().state is State.WAITING
+    world.shut = ()
+    assert engine.work().state is State.SUCCEEDED
+
+
+def test_patience_begins_anew_with_every_step():
+    world = World.of(a=1, b=1, c=1)
+    trio = wanted(*(target(ecu, 2) for ecu in "abc"), groups=[["a", "b", "c"]])
+    engine = world.engine()
+    engine.resume()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scripted, "activate", shutting(Scripted.activate))
+        assert engine.offer(trio).state is State.WAITING
+        for _ in range(2):
+            world.mono += PATIENCE - 1
+            assert engine.work().state is State.WAITING
+            world.shut = ()
+            rest = engine.work()
+    assert rest.state is State.SUCCEEDED
 
 
 def test_a_window_that_closes_ends_what_has_not_begun_to_be_active(world):
@@ -405,6 +438,38 @@ def test_a_download_in_which_the_process_always_ends_comes_to_an_end(world):
     assert results(world) == ["failed"]
     assert world.reports[0]["error"]["kind"] == "process"
     assert engine.offer(PAIR).state is State.REFUSED
+
+
+def test_a_download_that_gets_ahead_may_be_cut_short_as_often_as_it_likes(world):
+    def die():
+        raise Death
+
+    world.chunk = 5 << 20
+    world.on["a", "received"] = die
+    for _ in range(2 * DEATHS):
+        with pytest.raises(Death):
+            world.drive(PAIR)
+    world.on.clear()
+    world.drive(PAIR)
+    assert results(world) == ["succeeded"]
+    assert world.reports[0]["received"] > 2 * DEATHS * world.chunk
+
+
+def test_only_deaths_in_a_row_end_a_download(world):
+    def die():
+        raise Death
+
+    for _ in range(3):
+        world.on["a", "obtain"] = die
+        for _ in range(DEATHS - 1):
+            with pytest.raises(Death):
+                world.drive(PAIR)
+        world.on.clear()
+        world.fails["a", "obtain"] = NeedsUrlError("the address has run out")
+        world.drive(PAIR)
+        world.fails.clear()
+    world.drive(PAIR)
+    assert results(world) == ["succeeded"]
 
 
 # Versions that fail
@@ -726,7 +791,10 @@ def test_a_campaign_that_waits_for_its_reboot_comes_to_its_end_before_another(wo
     engine.offer(wanted(target("a", 2, "rauc")))
     newer = wanted(target("a", 3, "rauc"), id="winter")
     assert engine.offer(newer).state is State.WAITING_FOR_REBOOT
-    assert engine.offer(newer).state is State.WAITING_FOR_REBOOT
+    probes = world.probes
+    # Nothing has changed, so nothing is looked at.
+    assert engine.work().state is State.WAITING_FOR_REBOOT
+    assert world.probes == probes
     world.drive(newer)
     assert results(world) == ["succeeded", "succeeded"]
     assert world.sides["a"].active == installed("a", 3)
@@ -808,6 +876,18 @@ def test_what_cannot_be_cleaned_up_after_a_lost_journal_is_tried_at_the_next_sta
     assert counted(world.verbs) == {("a", "clean_up"): 2, ("b", "clean_up"): 2}
 
 
+def test_what_is_under_way_is_not_cleaned_up_after_a_lost_journal(world):
+    world.fails["a", "clean_up"] = InstallError("busy")
+    world.on["b", "stage"] = lambda: setattr(world, "shut", ("not parked",))
+    world.drive(PAIR)
+    assert called(world, "stage") == ["a", "b"]
+    world.fails.clear()
+    world.on.clear()
+    world.shut = ()
+    world.drive(PAIR)
+    assert results(world) == ["succeeded"]
+
+
 def test_cleaning_up_in_which_the_process_always_ends_does_not_end_it_for_ever(world):
     def die():
         raise Death
@@ -821,21 +901,23 @@ def test_cleaning_up_in_which_the_process_always_ends_does_not_end_it_for_ever(w
     assert counted(world.verbs)["a", "clean_up"] == LIMIT
 
 
-def test_a_stop_is_no_failure_whatever_it_interrupts(world):
-    for verb in ("obtain", "install", "verify", "commit"):
+@pytest.mark.parametrize("verb", ["obtain", "install", "verify", "commit", "clean_up"])
+def test_a_stop_is_no_failure_whatever_it_interrupts_and_how_often(world, verb):
+    world.engine().resume()
+
+    def stop():
+        world.stop.set()
+        if verb != "obtain":
+            raise TroubleError("interrupted")
+
+    world.on["a", verb] = stop
+    for _ in range(2 * LIMIT):
         engine = world.engine()
-
-        def stop(verb=verb):
-            world.stop.set()
-            if verb != "obtain":
-                raise TroubleError("interrupted")
-
-        world.on[("a", verb)] = stop
         engine.resume()
         rest = engine.offer(PAIR)
         assert rest.state is State.PAUSED
         assert rest.reasons == ("the module is being stopped",)
-        del world.on["a", verb]
+    world.on.clear()
     world.drive(PAIR)
     assert results(world) == ["succeeded"]
 

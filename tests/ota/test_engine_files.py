@@ -51,6 +51,7 @@ class Car:
 
     def __init__(self, folder: Path, health: Command | None = None):
         self.folder = folder
+        self.shut: tuple[str, ...] = ()
         (folder / "payloads").mkdir(exist_ok=True)
         self.reports = folder / "reports"
         self.reports.mkdir(exist_ok=True)
@@ -99,7 +100,7 @@ class Car:
     # -- gate, reporter, clock
 
     def ask(self, campaign):
-        return Verdict()
+        return Verdict(self.shut)
 
     safe = ask
 
@@ -150,6 +151,21 @@ def test_two_files_go_back_together(folder):
     car.journal.close()
     assert active(folder) == {ecu: content(ecu, 1) for ecu in ECUS}
     assert sorted(one.read_text() for one in car.reports.iterdir()) == ["rolledBack", "succeeded"]
+
+
+def test_a_payload_that_changes_while_it_waits_does_not_become_active(folder):
+    car = Car(folder)
+    car.shut = ("not parked",)
+    assert car.live(asked(1, 1)).state is State.WAITING
+    for path in (folder / "payloads").iterdir():
+        data = bytearray(path.read_bytes())
+        data[100] ^= 1
+        path.write_bytes(data)
+    car.shut = ()
+    assert car.engine.work().state is State.FAILED
+    assert "not what was written" in car.engine.history()[0]["words"]
+    car.journal.close()
+    assert active(folder) == dict.fromkeys(ECUS)
 
 
 LIFE = """

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bordnetz.ota import durable
+from bordnetz.ota.durable import DurableError
 from bordnetz.ota.installers.command import Command
 from bordnetz.ota.installers.file import FileInstaller
 from bordnetz.ota.installers.installer import (
@@ -248,39 +249,65 @@ def test_a_link_that_somebody_has_switched_is_not_verified(place):
         place.installer.verify(job)
 
 
-def test_what_was_verified_is_read_again_after_a_restart_alone(place, monkeypatch):
-    job = place.take(place.job(1), "stage", "install", "activate")
+@pytest.fixture
+def reads(monkeypatch):
+    """Grows whenever a file is read for its digest."""
     reads = []
-    monkeypatch.setattr(
-        hashlib,
-        "file_digest",
-        lambda file, name, real=hashlib.file_digest: reads.append(name) or real(file, name),
-    )
+
+    def digest(file, name, real=hashlib.file_digest):
+        reads.append(name)
+        return real(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+    return reads
+
+
+def test_what_was_verified_is_read_again_after_a_restart_alone(place, reads):
+    job = place.take(place.job(1), "stage", "install", "activate")
+    assert len(reads) == 1
     place.installer.verify(job)
-    assert reads == []
+    assert len(reads) == 1
     place.restart()
     place.installer.verify(job)
-    assert reads == ["sha256"]
+    assert len(reads) == 2
 
 
-def test_what_was_read_right_before_it_was_moved_is_not_read_again(place, monkeypatch):
-    reads = []
-    monkeypatch.setattr(
-        hashlib,
-        "file_digest",
-        lambda file, name, real=hashlib.file_digest: reads.append(name) or real(file, name),
-    )
-    fresh = replace(place.job(1), fresh=True)
-    place.whole(fresh)
+def test_what_was_read_right_before_it_was_moved_is_not_read_again(place, reads):
+    place.whole(replace(place.job(1), fresh=True))
     assert reads == []
     place.take(replace(place.job(2), fresh=True), "stage")
     place.restart()
     place.take(place.job(2), "install")
-    assert reads == ["sha256"]
+    assert len(reads) == 1
     place.take(replace(place.job(3), fresh=True), "stage")
     (place.root / "b" / "maps.db").write_bytes(version(7))
     with pytest.raises(TroubleError, match="not what was written"):
         place.take(place.job(3), "install")
+
+
+def test_what_was_copied_is_read_however_fresh_the_payload_is(place, reads, monkeypatch):
+    def elsewhere(old, new):
+        raise DurableError("no") from OSError(errno.EXDEV, "Invalid cross-device link")
+
+    rename = durable.rename
+    monkeypatch.setattr(
+        durable,
+        "rename",
+        lambda old, new: elsewhere(old, new) if old.name == "1" else rename(old, new),
+    )
+    job = place.take(replace(place.job(1), fresh=True), "stage")
+    assert job.payload.exists()
+    place.take(job, "install")
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("kind", ["file", "tree"])
+def test_what_is_read_back_comes_from_the_disk(place, kind, monkeypatch):
+    job = place.take(place.job(1) if kind == "file" else place.tree(1), "stage")
+    dropped = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *args: dropped.append(args[3]))
+    place.installer.install(job)
+    assert dropped == [os.POSIX_FADV_DONTNEED] * (1 if kind == "file" else 2)
 
 
 def test_a_look_reads_nothing_while_the_files_look_as_they_did(place, monkeypatch):
