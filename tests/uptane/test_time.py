@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
 
@@ -148,6 +148,14 @@ def test_neither_time_nor_sequence_ever_sinks(offered):
 def test_the_same_time_may_come_again(time, sequence):
     trusted = TrustedTime(time, sequence)
     assert trusted.take(Attested(time, sequence)) == trusted
+
+
+@given(times, times, sequences)
+def test_two_times_of_one_sequence_are_never_taken_both(time, other, sequence):
+    assume(time != other)
+    with pytest.raises(UptaneError) as caught:
+        TrustedTime(time, sequence).take(Attested(other, sequence))
+    assert caught.value.kind is Kind.ROLLBACK
 
 
 @given(times, clocks, limits)

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from uptane_repos import DAY, NOW, Car, Pair, ecu
+from uptane_repos import DAY, NOW, Car, Pair, ecu, moment
 
 from bordnetz.uptane.errors import Kind, UptaneError
 from bordnetz.uptane.time import Clock
@@ -196,6 +196,24 @@ def test_expiry_between_check_and_install_is_what_the_campaign_makes_of_it(pair)
         car.recheck(later)
     assert caught.value.kind is Kind.FREEZE
     assert car.recheck(later, expired=True) == first
+
+
+@pytest.mark.parametrize("repository", ["director", "image"])
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_a_recheck_looks_at_the_expiry_of_every_role(pair, repository, role):
+    repo = getattr(pair, repository)
+    signed = repo.root if role == "root" else repo.signed(role)
+    signed.expires = moment(NOW + DAY)
+    repo.publish_root()
+    pair.publish()
+    car = Car(pair)
+    first = car.check()
+    assert car.recheck(NOW + DAY - 1) == first
+    with pytest.raises(UptaneError) as caught:
+        car.recheck(NOW + DAY)
+    error = caught.value
+    assert (error.kind, error.repository, error.role) == (Kind.FREEZE, repository, role)
+    assert car.recheck(NOW + DAY, expired=True) == first
 
 
 def test_a_recheck_with_a_time_grown_too_old_is_refused_also_where_expiry_is_not(pair):
