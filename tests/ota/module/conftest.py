@@ -53,3 +53,18 @@ def drive(fleet, place, hub):
     for car in cars:
         if car.process.poll() is None:
             car.kill()
+
+
+@pytest.fixture
+def maps(tmp_path):
+    """``maps(number)`` is a tree of files."""
+
+    def make(number, size=200_000):
+        folder = tmp_path / f"maps-{number}"
+        folder.mkdir()
+        (folder / "of").write_text(tmp_path.name)
+        (folder / "version").write_text(str(number))
+        (folder / "tile").write_bytes(number.to_bytes(2, "big") * (size // 2))
+        return folder
+
+    return make

@@ -3,26 +3,10 @@
 import json
 import shutil
 
-import pytest
 from ota_car import CAR
 
 from bordnetz.uptane import keys
 from bordnetz.uptane.manifest import verify
-
-
-@pytest.fixture
-def maps(tmp_path):
-    """``maps(number)`` is a tree of files."""
-
-    def make(number, size=200_000):
-        folder = tmp_path / f"maps-{number}"
-        folder.mkdir()
-        (folder / "of").write_text(tmp_path.name)
-        (folder / "version").write_text(str(number))
-        (folder / "tile").write_bytes(number.to_bytes(2, "big") * (size // 2))
-        return folder
-
-    return make
 
 
 def set_reference(hub, reference):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 VERSION = "3.37.0"
-FOLDER = Path(__file__).parents[2] / "build" / "azurite"
+FOLDER = Path(__file__).parents[1] / "build" / "azurite"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The account that every Azurite has; it is no secret."""
