@@ -13,7 +13,7 @@ from bordnetz.edge.outbox import Outbox
 from .scenario import Scenario, Tell
 
 _BUDGET = 8 << 20
-_MESSAGES = 40
+_MESSAGES = 20
 _DRAWN = 4711
 
 
