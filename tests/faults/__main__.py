@@ -6,12 +6,14 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .replay import KEPT
 from .rows import ROWS, Row
 from .scenario import Child
 from .shares import places
@@ -35,6 +37,7 @@ def main() -> None:
     chosen = [
         row for row in ROWS if (row.name in only if only else row.short or not arguments.short)
     ]
+    shutil.rmtree(KEPT, ignore_errors=True)
     report = [_run(row, short=arguments.short) for row in chosen]
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps({"rows": report}, indent=2) + "\n")

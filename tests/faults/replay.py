@@ -13,6 +13,9 @@ from .shares import Found, shared
 from .states import Builder, Cut, cuts, marks, sample
 from .system import loop, mount, unmount
 
+KEPT = Path("build/faults")
+_MOST_KEPT = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -22,13 +25,11 @@ class Plan:
         limit: At most.
         draws: Random losses at each position.
         seed: For which are tried of too many.
-        before: What had been told before the record began.
     """
 
     limit: int
     draws: int = 3
     seed: int = 1
-    before: tuple[str, ...] = ()
 
 
 def replay(
@@ -45,8 +46,11 @@ def replay(
     def work(some: Iterable[Cut], places: Places) -> Iterator[tuple[str, list[str]]]:
         builder = Builder(taken.image, taken.steps)
         for cut in some:
-            told = [*plan.before, *marks(taken.steps, cut.position)]
-            yield str(cut), tried(scenario, builder.build(cut), told, places)
+            image = builder.build(cut)
+            wrong = tried(scenario, image, marks(taken.steps, cut.position), places)
+            if wrong:
+                wrong.append(_kept(scenario, cut, image))
+            yield str(cut), wrong
 
     shared(found, chosen, where, work, progress)
     return found
@@ -78,7 +82,10 @@ def replay_twice(
             for second in sample(every, inner, plan.seed + cut.position):
                 state = again.build(second)
                 more = [*told, *marks(recovery.steps, second.position)]
-                yield f"{cut} then {second}", tried(scenario, state, more, places)
+                wrong = tried(scenario, state, more, places)
+                if wrong:
+                    wrong.append(_kept(scenario, second, state))
+                yield f"{cut} then {second}", wrong
 
     shared(found, chosen, where, work, progress)
     return found
@@ -101,6 +108,16 @@ def tried(
     finally:
         unmount(places.mount)
     return wrong + _file_system(path)
+
+
+def _kept(scenario: Scenario, cut: Cut, image: bytes | bytearray) -> str:
+    """Keep the disk as it was before the recovery, for who wants to mount it; a few of them."""
+    if KEPT.is_dir() and len(list(KEPT.iterdir())) >= _MOST_KEPT:
+        return "the disk is not kept"
+    KEPT.mkdir(parents=True, exist_ok=True)
+    path = KEPT / f"{scenario.name}-{str(cut).replace('/', '-')}.img"
+    path.write_bytes(image)
+    return f"the disk is kept in {path}"
 
 
 def _file_system(path: Path) -> list[str]:

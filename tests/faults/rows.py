@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .calls import DISK, SPACE, fail_everywhere, kill_everywhere, kill_twice
 from .campaign import Fate, Updating
@@ -113,7 +115,8 @@ def control(work: Work) -> Work:
     """Work that is wrong: the violation is to find nothing wrong."""
 
     def inverse(places: Places, short: bool, progress: Progress) -> Found:
-        found = work(places, short, progress)
+        with TemporaryDirectory() as elsewhere, chdir(elsewhere):
+            found = work(places, short, progress)
         words = [] if found.violations else ["nothing was found where something is wrong"]
         return Found(found.tried, len(words), words)
 
