@@ -12,7 +12,6 @@ from securesystemslib.signer import Signer
 
 from bordnetz.ota import durable
 from bordnetz.ota.installers.installer import Installed
-from bordnetz.uptane.errors import UptaneError
 from bordnetz.uptane.manifest import MAX_ATTACKS, Attack, EcuReport, make
 from bordnetz.uptane.manifest import Installed as Image
 
@@ -65,8 +64,13 @@ class Manifests:
         self._clock = clock
         self._kept = _read(self._path, clock())
 
-    def saw(self, error: UptaneError) -> bool:
+    def saw(self, kind: str, repository: str = "", role: str = "") -> bool:
         """Keep an attack or failure for the manifests to come.
+
+        Args:
+            kind: A word of `bordnetz.uptane.errors.Kind`, or one of the engine's.
+            repository: Where metadata was concerned: whose.
+            role: Likewise: of which role.
 
         Returns:
             Whether it is another one than the last, and worth a word of its own.
@@ -76,9 +80,9 @@ class Manifests:
         """
         attacks = self._kept.attacks
         attack = Attack(
-            kind=error.kind.value,
-            repository=_REPOSITORIES.get(error.repository, ""),
-            role=error.role if len(error.role) <= 64 else "",
+            kind=kind,
+            repository=_REPOSITORIES.get(repository, ""),
+            role=role if len(role) <= 64 else "",
             time=self._clock(),
         )
         if attacks and attacks[-1].model_copy(update={"time": attack.time}) == attack:

@@ -137,7 +137,7 @@ class Ota(Module[Desired]):
         )
         clock = _Clock(reading)
         chance = random.SystemRandom().random
-        outgoing = Outgoing(edge, loop)
+        outgoing = Outgoing(edge, loop, lambda report: updates.attempted(report))
         self._telemetry = Telemetry(outgoing.bundle, TELEMETRY, self._stopping)
         consents = Consents(
             journal,

@@ -20,7 +20,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from bordnetz.edge.message import Message
@@ -51,13 +51,20 @@ QUIET = frozenset({State.IDLE.value, State.CHECKING.value})
 class Outgoing:
     """The engine's `bordnetz.ota.ports.Reporter`, and the way of all messages."""
 
-    def __init__(self, edge: Edge[Desired], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        edge: Edge[Desired],
+        loop: asyncio.AbstractEventLoop,
+        attempted: Callable[[Mapping[str, Any]], None],
+    ) -> None:
         """Take the ends.
 
         Args:
             edge: The module's surroundings.
             loop: The event loop that they live on.
+            attempted: Gets each final report, once it cannot get lost any more.
         """
+        self._attempted = attempted
         self._edge = edge
         self._loop = loop
         self._word = ""
@@ -83,6 +90,7 @@ class Outgoing:
             OutboxError: The disk does not take it now.
         """
         self._ask(self._event("final", dict(report)))
+        self._attempted(report)
         self.show("last", line(dict(report)))
 
     # -- others'

@@ -25,7 +25,7 @@ from bordnetz.ota.origins import Origin, Origins
 from bordnetz.ota.outgoing import Outgoing
 from bordnetz.ota.refresh import Refresh
 from bordnetz.ota.source import NeedsUrlError
-from bordnetz.ota.states import State
+from bordnetz.ota.states import Result, State
 from bordnetz.uptane.director import Ecu, Vehicle
 from bordnetz.uptane.errors import UptaneError
 from bordnetz.uptane.target import Verified
@@ -242,10 +242,22 @@ class Updates:
 
     def _refuse(self, error: UptaneError) -> None:
         log.error("metadata refused (%s): %s", error.kind.value, error)
-        if self._manifests.saw(error):
+        if self._saw(error.kind.value, error.repository, error.role):
             self._outgoing.refused(error)
-            # The cloud learns of an attack with what it attacks.
+
+    def attempted(self, report: Mapping[str, Any]) -> None:
+        """Remember why an attempt has failed; for its final report, on this thread."""
+        error = report.get("error")
+        if error and report["result"] in (Result.FAILED, Result.ROLLED_BACK):
+            self._saw(error["kind"], error.get("repository", ""), error.get("role", ""))
+
+    def _saw(self, kind: str, repository: str, role: str) -> bool:
+        with self._turn:
+            new = self._manifests.saw(kind, repository, role)
+        if new:
+            # The next manifest tells of it, and is not to wait for another version.
             self._told = None
+        return new
 
     def _vehicle(self) -> Vehicle:
         ecus = {}

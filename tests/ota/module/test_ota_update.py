@@ -9,6 +9,11 @@ from bordnetz.uptane import keys
 from bordnetz.uptane.manifest import verify
 
 
+def attacks(car, signer):
+    manifest = verify(car.manifests[-1], [signer.public_key])
+    return [attack.kind for attack in manifest.attacks]
+
+
 def set_reference(hub, reference):
     hub.control.set("ota", {"campaign": reference})
 
@@ -148,6 +153,8 @@ def test_what_its_health_check_does_not_pass_is_rolled_back_and_not_tried_again(
     car.until_final("rolledBack", 2)
     assert (car.active / "version").read_text() == "1"
     assert car.finals[1]["error"]["kind"] == "unhealthy"
+    signer = keys.load(str(place / "primary.pem"))
+    car.until(lambda: attacks(car, signer) == ["unhealthy"], "the failure in a manifest")
     car.call("check")
     car.until(lambda: "has failed before" in car.reasons, "the version is remembered")
     assert len(car.finals) == 2
