@@ -61,3 +61,21 @@ class Replacing(Scenario):
         if number < promised:
             return [f"version {number}, and {promised} was said to be safe"]
         return []
+
+
+class Overwriting(Replacing):
+    """The file is written where it lies, in two pieces; it is synced, but not in one step."""
+
+    def __init__(self) -> None:
+        super().__init__(synced=True)
+        self.name = "in place"
+
+    def run(self, folder: Path, tell: Tell) -> None:
+        for number in range(1, _ROUNDS + 1):
+            file = os.open(folder / "file", os.O_WRONLY)
+            content = _content(number)
+            os.write(file, content[: _SIZE // 2])
+            os.write(file, content[_SIZE // 2 :])
+            os.fsync(file)
+            os.close(file)
+            tell(f"safe {number}")

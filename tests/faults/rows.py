@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from .calls import DISK, SPACE, fail_everywhere, kill_everywhere, kill_twice
 from .campaign import Fate, Updating
 from .clocks import clock_jumps
-from .controls import Replacing
+from .controls import Overwriting, Replacing
 from .metadata import Checking
 from .outbox import Sending
 from .record import Places, Record, fresh, record
@@ -232,6 +232,12 @@ def _rows() -> Iterator[Row]:
         "control, rename without fsync: must be found wrong",
         _CRASH,
         control(crash(Replacing(synced=False), 10_000)),
+    )
+    yield Row(
+        "control-kill",
+        "control, a file overwritten in two pieces and killed: must be found wrong",
+        _CALLS,
+        control(kill(Overwriting())),
     )
     yield Row(
         "control-right",
