@@ -555,6 +555,34 @@ def test_types_that_json_allows_and_we_do_not_are_refused(repo, role, change):
     refused(Client(repo), Kind.BAD_METADATA, role)
 
 
+@pytest.mark.parametrize("length", [True, 3.0, 1 << 60])
+def test_an_image_whose_length_is_none_is_refused(repo, length):
+    name_image(repo, "targets")
+    repo.targets.targets["app"].length = length
+    raw = {"signatures": [], "signed": repo.targets.to_dict()}
+    repo.hashes = False
+    repo.publish_snapshot()
+    repo.snapshot.meta["targets.json"] = MetaFile(1)
+    repo.publish_snapshot()
+    repo.publish_timestamp()
+    repo.files["1.targets.json"] = json.dumps(raw).encode()
+    refused(Client(repo), Kind.BAD_METADATA, "targets")
+
+
+def test_a_role_whose_name_is_none_is_refused(repo):
+    repo.delegate("7", ["*"])
+    repo.publish()
+    raw = repo.targets.to_dict()
+    raw["delegations"]["roles"][0]["name"] = 7
+    repo.hashes = False
+    repo.snapshot.meta["targets.json"] = MetaFile(2)
+    repo.publish_snapshot()
+    repo.publish_timestamp()
+    content = json.dumps({"signatures": [], "signed": raw}).encode()
+    repo.files["2.targets.json"] = content
+    refused(Client(repo), Kind.BAD_METADATA, "targets")
+
+
 def test_metadata_of_another_role_is_refused_whoever_signed_it(repo):
     repo.files["timestamp.json"] = repo.sign("timestamp", repo.targets)
     refused(Client(repo), Kind.BAD_METADATA, "timestamp")
