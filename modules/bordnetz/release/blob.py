@@ -30,7 +30,7 @@ logging.getLogger("azure").setLevel(logging.WARNING)
 class BlobDestination(Destination):
     """Publishes into a container, or below a prefix of it."""
 
-    workers = 16
+    workers = 10  # as many connections as the SDK's pool keeps
 
     def __init__(self, url: str, environment: Mapping[str, str] = os.environ) -> None:
         """Take a container.
