@@ -24,15 +24,15 @@ def event_of_the_page(name):
 
 
 @pytest.fixture
-def maps(tmp_path):
+def one_map(tmp_path):
     folder = tmp_path / "maps-1"
     folder.mkdir()
     (folder / "version").write_text(str(tmp_path))
     return folder
 
 
-def test_a_running_module_does_as_page_and_model_say(fleet, hub, store, drive, maps, place):
-    campaign = fleet.give(maps, "maps-1", "--consent")
+def test_a_running_module_does_as_page_and_model_say(fleet, hub, store, drive, one_map, place):
+    campaign = fleet.give(one_map, "maps-1", "--consent")
     car = drive(workshop=True)
     stick = place / "stick"
     shutil.copytree(fleet.published, place / "stick.new")
@@ -110,8 +110,8 @@ def test_a_running_module_does_as_page_and_model_say(fleet, hub, store, drive, m
     assert {name.removesuffix("_total") for name in metrics - of_python} == documented
 
 
-def test_a_manifest_has_the_fields_of_the_page(fleet, hub, store, drive, maps):
-    campaign = fleet.give(maps, "maps-1", "--no-require")
+def test_a_manifest_has_the_fields_of_the_page(fleet, hub, store, drive, one_map):
+    campaign = fleet.give(one_map, "maps-1", "--no-require")
     car = drive()
     hub.control.set("ota", {"campaign": store().reference(campaign)})
     car.until_final("succeeded")
