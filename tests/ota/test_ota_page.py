@@ -353,7 +353,7 @@ STORES = "## Stores, URLs and links"
         ("## Reported properties", f"{edge_report.ROOM:,} bytes in all"),
         ("### Events", f"twice as long each time, {LONGEST_WAIT} hours at most"),
         ("### Events", f"lost for {forward.PATIENCE:g} s while a group was active in part"),
-        ("### Manifests", f"the last {MAX_ATTACKS} attacks"),
+        ("### Manifests", f"the last {MAX_ATTACKS} attacks and failures"),
         ("## Conditions and consent", f"told for {conditions.OLD:g} s is unknown"),
         ("## Conditions and consent", f"it waits for {forward.PATIENCE:g} s, and then"),
         ("## From a stick", f"looks every {updates.STICK:g} s"),
