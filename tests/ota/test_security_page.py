@@ -7,6 +7,7 @@ import pytest
 from pages import ROOT, Page
 
 from bordnetz.laptop.update.attacks import ATTACKS
+from bordnetz.release.settings import Days
 from bordnetz.uptane.errors import Kind
 
 PAGE = Page("security.md")
@@ -89,6 +90,17 @@ def test_every_attack_of_uptanes_list_has_a_row_with_tests():
     assert [row[0] for row in ATTACK_ROWS] == STRATEGIES
     for attack, *_, tests in ATTACK_ROWS:
         assert named_in(tests), attack
+
+
+def test_every_attack_is_judged_for_every_set_of_keys():
+    sets = ("nothing", "director: snapshot, timestamp", "director: all")
+    matrix = PAGE.table("attack", *sets, "image: snapshot, timestamp", "image: all", "both: all")
+    assert [row[0] for row in matrix] == STRATEGIES
+    assert all(len(row) == 7 and all(row) for row in matrix)
+    days = Days()
+    freeze = next(row for row in matrix if row[0] == "freeze")
+    assert freeze[1] == f"{days.timestamp} days"
+    assert freeze[2] == freeze[4] == f"{days.targets} days"
 
 
 def test_every_kind_of_refusal_has_a_row_with_tests():
