@@ -15,9 +15,14 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = [name for name in INTERFACES if not Path("/sys/class/net", name).exists()]
     for item in items:
+        # Processes that share the work: a file's tests stay together, for what they share, and so
+        # do all that need the one set of vcan interfaces.
+        group = "vcan" if item.get_closest_marker("vcan") else item.location[0]
+        item.add_marker(pytest.mark.xdist_group(group))
         if missing and item.get_closest_marker("vcan"):
             reason = f"no {', '.join(missing)} here; run this by tests/with-vcan"
             item.add_marker(pytest.mark.skip(reason=reason))

@@ -48,7 +48,7 @@ def hub(context: click.Context, state: Path | None) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for all that outlives the hub.",
 )
-@click.option("--address", help="Loopback address; otherwise the first that is free.")
+@click.option("--address", help="Loopback address; otherwise one that is free.")
 @click.pass_obj
 def run(named: Path | None, manifest: Path, state: Path | None, address: str | None) -> None:
     """Run a hub until Ctrl-C or SIGTERM."""

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
@@ -53,6 +54,9 @@ HANDSHAKE_TIMEOUT = 20.0
 MAX_CLIENTS = 100
 """Connections at a time (Edge hub, MaxConnectedClients)."""
 
+_ADDRESSES = 254
+"""Loopback addresses that a hub chooses from."""
+
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for messages whose time to live has ended."""
 
@@ -70,7 +74,7 @@ class Hub:
         Args:
             manifest: Modules, their environment and desired properties, routes.
             state: Folder for all that outlives the process; made if missing.
-            address: Loopback address; None takes the one of last time, or the first free one.
+            address: Loopback address; None takes the one of last time, or else a free one.
 
         Raises:
             BordnetzError: The folder is another hub's, or its content is unusable.
@@ -137,7 +141,11 @@ class Hub:
     async def _listen(self, stack: contextlib.AsyncExitStack) -> str:
         """Binds MQTT and metrics to one loopback address, which it returns."""
         last = Place.load(self._state / "hub.json")
-        candidates = [self._address] if self._address else [f"127.0.0.{n}" for n in range(1, 255)]
+        # Hubs with folders of their own begin to look at addresses of their own, so that nobody is
+        # likely to take that of one that is being restarted.
+        first = zlib.crc32(str(self._state).encode()) % _ADDRESSES
+        own = [f"127.0.0.{(first + n) % _ADDRESSES + 1}" for n in range(_ADDRESSES)]
+        candidates = [self._address] if self._address else own
         if self._address is None and last is not None:
             candidates.insert(0, last.address)
         for address in candidates:
