@@ -29,6 +29,7 @@ Work = Callable[[Places, bool, Progress], Found]
 _CRASH = ("/dev/fuse", "/dev/loop-control", "mkfs.ext4", "e2fsck")
 
 _CALLS = ("strace", "/dev/loop-control", "mkfs.ext4")
+_BRIEF = (Fate.FORGED.value, Fate.FIRST.value)
 _BASIC = ("kill", "crash")
 _FIRM = ("kill", "kill-twice", "crash", "crash-twice")
 
@@ -267,6 +268,12 @@ def _rows() -> Iterator[Row]:
             "a campaign with a forged payload",
             400,
         ),
+        (
+            Updating(Fate.FIRST, again=False),
+            Updating(Fate.FIRST, again=True),
+            "the first start of a car, and its first campaign",
+            800,
+        ),
     )
     yield Row(
         "campaign-clock",
@@ -278,7 +285,7 @@ def _rows() -> Iterator[Row]:
         for firm, patient, what, limit in pairs:
             name, words, needs, work = _kinds(limit)[number]
             scenario = firm if name in _FIRM else patient
-            if scenario.name == "forged-campaign" and name not in _BASIC:
+            if scenario.name in _BRIEF and name not in _BASIC:
                 continue
             short = name in _BASIC or scenario in (whole, well)
             full = f"{scenario.name}-{name}"
