@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bordnetz.ota import journal as journal_module
+from bordnetz.ota.database import DatabaseError
 from bordnetz.ota.durable import DurableError
 from bordnetz.ota.engine import Engine
 from bordnetz.ota.gate import Verdict
@@ -99,6 +100,7 @@ class World:
     mono: float = 0.0
     points: int = 0
     dies_at: int = -1
+    disk_fails_at: set[int] = field(default_factory=set)
     drawn: int = 0
     rechecks: int = 0
     probes: int = 0
@@ -121,8 +123,10 @@ class World:
             sides[ecu] = Side(active, active)
         return cls(sides)
 
-    def tick(self):
+    def tick(self, disk: bool = False):
         self.points += 1
+        if disk and self.points in self.disk_fails_at:
+            raise DatabaseError("the disk is full")
         if self.points == self.dies_at:
             raise Death
 
@@ -217,14 +221,14 @@ class Memory:
                 yield db
                 changed = db.total_changes != before
                 if changed:
-                    self.world.tick()
+                    self.world.tick(disk=True)
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
             if changed:
-                self.world.tick()
+                self.world.tick(disk=True)
 
     def close(self):
         pass
@@ -352,6 +356,8 @@ class Scripted(Installer):
         return self.side.active
 
     def room(self, job):
+        if (self.ecu, "room") in self.world.fails:
+            raise self.world.fails[self.ecu, "room"]
         return self.world.room.get(self.ecu, 0)
 
     def stage(self, job):
@@ -455,7 +461,7 @@ class Flashing(Scripted):
         self.world.tick()
 
     def rollback(self, job):
-        if self.world.shut:
+        if self.world.shut and self.side.active != job.old:
             raise Wrong(f"{self.ecu}: flashed back while the gate is shut")
         return super().rollback(job)
 

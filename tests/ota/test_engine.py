@@ -336,6 +336,17 @@ def test_a_disk_that_is_too_small_is_waited_for_and_no_versions_fault(world):
     assert engine.work().state is State.SUCCEEDED
 
 
+def test_a_disk_that_cannot_be_asked_for_its_room_is_waited_for(world):
+    world.fails["a", "room"] = TroubleError("the bus is asleep")
+    engine = world.engine()
+    engine.resume()
+    rest = engine.offer(PAIR)
+    assert rest.state is State.WAITING
+    assert rest.reasons == ("a: how much room there is cannot be told: the bus is asleep",)
+    world.fails.clear()
+    assert engine.work().state is State.SUCCEEDED
+
+
 @pytest.mark.parametrize("before", ["install", "activate"])
 def test_what_is_not_verified_any_more_is_not_installed(world, before):
     error = UptaneError(Kind.FREEZE, "it has expired", "director", "targets")

@@ -19,6 +19,8 @@ from scripted_installer import (
     wanted,
 )
 
+from bordnetz.ota.database import DatabaseError
+
 PAIR = wanted(target("a", 2), target("b", 2), groups=[["a", "b"]], after={"b": ["a"]})
 
 
@@ -185,6 +187,28 @@ def test_a_group_is_all_new_or_all_old_whenever_it_dies_twice(name):
             judge(name, live(make, verified, [first, second], power), [first, second])
             tried += 1
     assert tried >= 3
+
+
+def test_a_disk_that_refuses_for_a_moment_costs_no_attempt_its_consistency():
+    """The process lives on, and does not know what is on the disk of its last word."""
+    for name in ("both succeed", "the second is unwell", "the way back is slow"):
+        make, verified, _, _ = SCENARIOS[name]
+        for moment in range(1, moments(make, verified) + 1, 2):
+            world = make()
+            world.disk_fails_at = {moment, moment + 1, moment + 7}
+            engine, resumed, offered = world.engine(), False, False
+            for _ in range(40):
+                try:
+                    if not resumed:
+                        rest, resumed = engine.resume(), True
+                    elif not offered:
+                        rest, offered = engine.offer(verified), True
+                    else:
+                        rest = engine.work()
+                except DatabaseError:
+                    continue
+                world.mono += rest.after or 0
+            judge(name, world, [moment])
 
 
 @given(

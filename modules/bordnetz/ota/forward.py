@@ -132,12 +132,18 @@ def _compare(installer: Installer, member: Member) -> None:
 
 def _ask(ledger: Ledger, member: Member, verb: Verb) -> Verdict:
     verdict = ledger.given.gate.ask(ledger.attempt.campaign)
-    if verb is Verb.STAGE and not verdict.closed:
-        missing = ledger.installer(member).room(ledger.attempt.job(member))
-        if missing > 0:
-            words = f"{member.ecu}: {missing} more bytes of disk are needed; free some space"
-            return Verdict((*verdict.reasons, words))
-    return verdict
+    if verb is not Verb.STAGE or verdict.closed:
+        return verdict
+    installer = ledger.installer(member)
+    try:
+        missing = installer.room(ledger.attempt.job(member))
+    except (BordnetzError, OSError) as error:
+        words = f"{member.ecu}: how much room there is cannot be told: {error}"
+    else:
+        words = f"{member.ecu}: {missing} more bytes of disk are needed; free some space"
+        if missing <= 0:
+            return verdict
+    return Verdict((*verdict.reasons, words))
 
 
 def _held(ledger: Ledger, verdict: Verdict) -> Rest | None:
