@@ -29,14 +29,15 @@ class Made:
 
 
 class Workspace:
-    """Makes files in a folder; what was not kept is gone when it is left."""
+    """Makes files in a folder.
+
+    When it is left, what was not kept is gone, and what an earlier, broken work has left, too.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Work in a folder, whose leftovers of an earlier, broken work are removed."""
+        """Work in a folder."""
         self._folder = folder
         self._count = 0
-        for left in folder.glob(".new-*"):
-            left.unlink(missing_ok=True)
 
     def make(self, pieces: Iterable[bytes], progress: Callable[[int], None]) -> Made:
         """Write a file.
