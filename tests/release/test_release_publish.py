@@ -152,6 +152,20 @@ def test_of_old_metadata_the_last_stays_for_who_is_reading_it(fleet):
     assert [name for name in names if "snapshot" in name] == ["4.snapshot.json", "5.snapshot.json"]
 
 
+def test_targets_that_two_states_do_not_name_any_more_are_gone(fleet):
+    sent(fleet)
+    names = []
+    for day in range(1, 4):
+        if day != 2:
+            fleet.image(f"maps-{day}x", bytes([day]))
+            fleet.assign(f"campaign-{day}", f"maps-{day}x")
+        fleet.sign(NOW + day * DAY, refresh=True)
+        sent(fleet)
+        folder = fleet.site / "director/car-1"
+        names.append(sorted(path.name[0] for path in folder.glob("*.targets.json")))
+    assert names == [["1", "2"], ["2"], ["2", "4"]]
+
+
 def test_nothing_half_written_is_left_or_seen(fleet):
     sent(fleet)
     assert not [path for path in files(fleet) if ".new-" in path]

@@ -227,15 +227,9 @@ class _Sender:
 
     def record(self, vehicle: _Vehicle) -> tuple[int, int, int, int, int | None, int | None]:
         """What is there after it was sent: vehicle, root, versions, and those before."""
-        before = [
-            older if old == new else old
-            for new, old, older in (
-                (vehicle.targets, vehicle.old_targets, vehicle.older_targets),
-                (vehicle.snapshot, vehicle.old_snapshot, vehicle.older_snapshot),
-            )
-        ]
         root = self._chain[-1][0]
-        return vehicle.id, root, vehicle.targets, vehicle.snapshot, before[0], before[1]
+        state = vehicle.targets, vehicle.snapshot, vehicle.old_targets, vehicle.old_snapshot
+        return (vehicle.id, root, *state)
 
     def _signed(self, vehicle: _Vehicle, role: str) -> bytes:
         path = self._folder / vehicle.name / f"{role}.json"
