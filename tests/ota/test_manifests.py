@@ -17,7 +17,9 @@ def signer():
 def make(tmp_path, signer):
     def make(now=1_800_000_000):
         hardware = {"head-unit": "hu-1", "maps": "maps-1"}
-        return Manifests(tmp_path, "car-1", "head-unit", hardware, signer, lambda: now)
+        return Manifests(
+            tmp_path, "car-1", "head-unit", hardware, signer, lambda: now, lambda: now - 5
+        )
 
     return make
 
@@ -27,7 +29,7 @@ def test_a_manifest_names_what_is_installed_on_every_ecu_and_is_signed(make, sig
     assert (manifest.vehicle_id, manifest.primary, manifest.time) == (
         "car-1",
         "head-unit",
-        1_800_000_000,
+        1_799_999_995,
     )
     found = {report.ecu: report.installed for report in manifest.ecus}
     assert found["head-unit"] is None

@@ -82,7 +82,7 @@ def limits(schema):
     if kind == "string":
         return f"{schema['minLength']} to {schema['maxLength']} characters"
     if kind == "array":
-        return f"{schema['minItems']} to {schema['maxItems']}"
+        return f"{schema.get('minItems', 0)} to {schema['maxItems']}"
     if kind == "object":
         return f"exactly {schema['minProperties']}" if "minProperties" in schema else ""
     if "exclusiveMinimum" in schema:
@@ -107,9 +107,10 @@ def kind(name, schema):
         return "name"
     if schema.get("pattern", "").startswith("^https"):
         return "URL"
-    if name in ("conditions", "tonight", "ecu", "sides", "argv"):
+    if name in ("conditions", "always", "tonight", "ecu", "sides", "argv"):
         return {
             "conditions": "table of conditions",
+            "always": "list of names",
             "tonight": "two times of day",
             "ecu": "list of ECUs",
             "sides": "table of two sides",

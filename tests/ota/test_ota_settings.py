@@ -48,6 +48,8 @@ def test_a_table_that_makes_sense_is_taken():
         (with_ecus({**DATA, "installer": "shell"}), "ota.ecu.1"),
         (with_ecus({**DATA, "folder": "x"}), "ota.ecu.1.data.folder"),
         (with_ecus({**DATA, "id": "../dbc"}), "ota.ecu.1.data.id"),
+        (with_ecus({**DATA, "id": "dbc.1"}), "could not be a key of twins"),
+        (changed(always=["asleep"]), "there is no condition 'asleep'"),
         (with_ecus({**DATA, "health": {"argv": []}}), "ota.ecu.1.data.health.argv"),
         (with_ecus({**DATA, "health": "reboot"}), "ota.ecu.1.data.health"),
         (with_ecus({**SWU, "sides": {"a": ["stable", "main"]}}), "ota.ecu.1.swupdate.sides"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bordnetz.ota.conditions import Conditions
@@ -41,6 +41,7 @@ class Gate:
         consents: Consents,
         now: Callable[[], int],
         stale: Callable[[], str | None],
+        always: Sequence[str] = (),
     ) -> None:
         """Put those together who have a say.
 
@@ -49,7 +50,9 @@ class Gate:
             consents: The driver's.
             now: Trusted time, seconds since 1970 UTC.
             stale: Why the time is not to be trusted at all; None: it is.
+            always: Conditions that the vehicle requires of every campaign, whatever that says.
         """
+        self._always = tuple(always)
         self._conditions = conditions
         self._consents = consents
         self._now = now
@@ -67,16 +70,16 @@ class Gate:
         leave = self._consents.leave(campaign)
         if leave.reason:
             reasons.append(leave.reason)
-        reasons += self._conditions.unmet(campaign.require)
+        reasons += self._conditions.unmet(self._required(campaign))
         return Verdict(tuple(reasons), source="" if reasons else leave.source)
 
     def safe(self, campaign: Campaign) -> Verdict:
         """Whether the vehicle is in the state that a campaign requires; enough for the way back."""
-        return Verdict(tuple(self._conditions.unmet(campaign.require)))
+        return Verdict(tuple(self._conditions.unmet(self._required(campaign))))
 
     def never(self, campaign: Campaign) -> str | None:
         """Why a campaign cannot be installed at all, in words; None: it can."""
-        unnamed = self._conditions.unnamed(campaign.require)
+        unnamed = self._conditions.unnamed(self._required(campaign))
         if unnamed:
             return (
                 f"the campaign requires {', '.join(unnamed)}, for which this vehicle has no "
@@ -86,3 +89,6 @@ class Gate:
         if end is not None and self._now() > end:
             return "the campaign's window has closed; assign it anew with a later one"
         return None
+
+    def _required(self, campaign: Campaign) -> list[str]:
+        return list(dict.fromkeys((*self._always, *campaign.require)))

@@ -42,6 +42,7 @@ class Manifests:
         hardware: Mapping[str, str],
         signer: Signer,
         clock: Callable[[], int],
+        attested: Callable[[], int],
     ) -> None:
         """Take up sequence and attacks of the last run.
 
@@ -52,6 +53,7 @@ class Manifests:
             hardware: Hardware ids, by ECU.
             signer: The primary's key.
             clock: Trusted time, seconds since 1970 UTC.
+            attested: The latest time that was verified, likewise.
 
         Raises:
             DurableError: The disk cannot be read.
@@ -62,6 +64,7 @@ class Manifests:
         self._hardware = dict(hardware)
         self._signer = signer
         self._clock = clock
+        self._attested = attested
         self._kept = _read(self._path, clock())
 
     def saw(self, kind: str, repository: str = "", role: str = "") -> bool:
@@ -100,7 +103,7 @@ class Manifests:
             DurableError: The disk does not take the sequence.
             SigningKeyError: The key cannot be used.
         """
-        sequence, now = self._kept.sequence + 1, self._clock()
+        sequence, now = self._kept.sequence + 1, self._attested()
         self._keep(sequence, self._kept.attacks)
         reports = [
             EcuReport(

@@ -158,13 +158,13 @@ class Ota(Module[Desired]):
         fittings = Fittings(settings, self._folder, state, self._bundles, self._telemetry)
         origins = Origins(
             self._vehicle_id,
-            Path(settings.offline) if settings.offline else None,
+            self._folder / settings.offline if settings.offline else None,
             self._folder / settings.ca if settings.ca else None,
         )
         supply = Supply(
             origins,
             lambda: edge.config,
-            journal.received,
+            lambda: _received(journal, updates),
             sleeper(self._stopping.is_set, self._stopping.wait),
             chance,
         )
@@ -172,7 +172,7 @@ class Ota(Module[Desired]):
             journal=journal,
             installers=fittings.installers(),
             payloads=StagedPayloads(state / "payloads", lambda: supply),
-            gate=Gate(self._conditions, consents, clock.now, stale),
+            gate=Gate(self._conditions, consents, clock.now, stale, settings.always),
             reporter=outgoing,
             clock=clock,
             raise_counters=refresh.record.raise_counters,
@@ -183,7 +183,13 @@ class Ota(Module[Desired]):
         )
         hardware = {ecu.id: ecu.hardware_id for ecu in settings.ecus}
         manifests = Manifests(
-            state, self._vehicle_id, settings.primary, hardware, self._signer, clock.now
+            state,
+            self._vehicle_id,
+            settings.primary,
+            hardware,
+            self._signer,
+            clock.now,
+            lambda: refresh.record.floor.time,
         )
         place = Place(self._vehicle_id, hardware, origins, command(settings.reboot))
         updates = Updates(
@@ -206,7 +212,7 @@ class Ota(Module[Desired]):
         """Show what the driver is asked, for whoever has a page to ask it on."""
         while True:
             await asyncio.sleep(CONSENT)
-            edge.report("consent", await in_thread(self._ask))
+            edge.report("driver", await in_thread(self._ask))
 
     def _ask(self) -> dict[str, Any] | None:
         updates, consents = self._running()
@@ -308,6 +314,12 @@ class Ota(Module[Desired]):
         except ConsentError as error:
             raise MethodError(str(error), 409) from error
         return {"campaign": campaign.id, "answer": payload.answer}
+
+
+def _received(journal: Journal, updates: Updates) -> int:
+    """Bytes that have come for the campaign that payloads are fetched for."""
+    campaign = updates.engine.campaign()
+    return 0 if campaign is None else journal.received(campaign.id)
 
 
 class _Clock:

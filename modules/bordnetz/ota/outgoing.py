@@ -73,7 +73,7 @@ class Outgoing:
 
     def state(self, status: Mapping[str, Any]) -> None:
         """Show state, reasons and progress."""
-        self.show("campaign", dict(status))
+        self.show("update", dict(status))
         word = str(status["state"])
         if word == self._word:
             return
@@ -97,7 +97,14 @@ class Outgoing:
 
     def show(self, name: str, value: Any) -> None:
         """Show a reported property; None takes it away."""
-        self._loop.call_soon_threadsafe(self._edge.report, name, value)
+
+        def report() -> None:
+            try:
+                self._edge.report(name, value)
+            except ValueError as error:
+                log.error("not reported: %s", error)
+
+        self._loop.call_soon_threadsafe(report)
 
     def refused(self, error: UptaneError) -> None:
         """Tell of metadata that was refused."""

@@ -22,7 +22,7 @@ class Supply(Fetcher):
         self,
         origins: Origins,
         config: Callable[[], Desired],
-        received: Callable[[str], int],
+        received: Callable[[], int],
         sleep: Callable[[float], object],
         draw: Callable[[], float],
     ) -> None:
@@ -31,7 +31,7 @@ class Supply(Fetcher):
         Args:
             origins: The places there are.
             config: The desired properties in effect.
-            received: Bytes that have come for a campaign so far.
+            received: Bytes that have come so far for the campaign under way.
             sleep: Waits for seconds.
             draw: A random number from 0 to 1.
         """
@@ -79,7 +79,7 @@ class Supply(Fetcher):
             return "the reference to the update was taken away"
         if not config.link.metered:
             return None
-        used, most = self._received(config.campaign.id), config.link.most_bytes
+        used, most = self._received(), config.link.most_bytes
         if used + count <= most:
             return None
         return f"the link is metered, and {used} of the {most} bytes allowed over it are used"

@@ -46,6 +46,8 @@ REBOOT = 120.0
 
 DAY = 86_400.0
 
+_RESTING = frozenset({State.IDLE, State.SUCCEEDED, State.FAILED, State.REFUSED, State.CANCELLED})
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -199,13 +201,14 @@ class Updates:
                 problems.append((State.PAUSED, str(error)))
         self._schedule(config, failed=bool(problems) and verified is None)
         self._outgoing.show("trust", self._trust())
-        if verified is not None:
-            return self.engine.offer(verified)
-        rest = self.engine.work()
-        if problems and rest.state in (State.IDLE, State.SUCCEEDED, State.FAILED, State.CANCELLED):
+        rest = self.engine.work() if verified is None else self.engine.offer(verified)
+        told = self.engine.status()
+        if problems and verified is None and rest.state in _RESTING:
+            # Nothing is under way that would be worth more words than this.
             state, words = problems[0]
-            self._given.reporter.state({"state": state.value, "reasons": [words]})
-            return Rest(state, (words,), rest.after)
+            told = {"state": state.value, "reasons": [words]}
+            rest = Rest(state, (words,), rest.after)
+        self._given.reporter.state(told)
         return rest
 
     def _check(self, origin: Origin) -> Verified:

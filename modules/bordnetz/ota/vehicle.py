@@ -164,6 +164,7 @@ class OtaSettings(_Model):
         stale_days: Nothing is installed when the newest signed time is older.
         clock_days: So far ahead of the newest signed time the system clock is believed.
         conditions: By name, what campaigns may require.
+        always: Those that every campaign requires here, whatever it says itself.
         tonight: Local times between which the driver's "tonight" lies.
         postpone_hours: How long the driver's "postpone" lasts.
         workshop_consent: Whether the method ``consent`` may answer for the driver.
@@ -181,6 +182,7 @@ class OtaSettings(_Model):
     stale_days: Annotated[int, Field(ge=1, le=3650)] = 60
     clock_days: Annotated[int, Field(ge=1, le=3650)] = 30
     conditions: dict[Name, ConditionSpec] = {}
+    always: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
     tonight: tuple[
         Annotated[str, Field(pattern=_TIME_OF_DAY)], Annotated[str, Field(pattern=_TIME_OF_DAY)]
     ] = ("22:00", "05:00")
@@ -194,8 +196,13 @@ class OtaSettings(_Model):
         ids = [ecu.id for ecu in self.ecus]
         if len(set(ids)) != len(ids):
             raise ValueError("ecu: an id stands twice")
+        if any("." in ecu for ecu in ids):
+            raise ValueError("ecu: an id has a dot, and could not be a key of twins")
         if self.primary not in ids:
             raise ValueError(f"primary: there is no [[ota.ecu]] with the id '{self.primary}'")
+        unknown = sorted(set(self.always) - self.conditions.keys())
+        if unknown:
+            raise ValueError(f"always: there is no condition '{unknown[0]}'")
         if sum(ecu.installer == "data" for ecu in self.ecus) > 1:
             raise ValueError("ecu: one ECU at most has the installer 'data'")
         return self

@@ -158,11 +158,11 @@ class Car:
 
     @property
     def state(self):
-        return (self.reported.get("campaign") or {}).get("state")
+        return (self.reported.get("update") or {}).get("state")
 
     @property
     def reasons(self):
-        return " ".join((self.reported.get("campaign") or {}).get("reasons") or ())
+        return " ".join((self.reported.get("update") or {}).get("reasons") or ())
 
     @property
     def events(self):
@@ -192,7 +192,7 @@ class Car:
             time.sleep(0.05)
 
     def until_state(self, word):
-        self.until(lambda: self.state == word, f"{word}, but {self.reported.get('campaign')}")
+        self.until(lambda: self.state == word, f"{word}, but {self.reported.get('update')}")
 
     def until_final(self, result, count=1):
         self.until(lambda: len(self.finals) >= count, "a final report")

@@ -11,12 +11,6 @@ from pages import Model, Page
 PAGE = Page("ota.md")
 MODEL = Model("ota.dtdl.json")
 
-SHARED = {
-    "campaign": "dtmi:bordnetz:ota:update;1",
-    "consent": "dtmi:bordnetz:ota:question;1",
-}
-"""Reported properties whose names the model has for something else, and it has each name once."""
-
 
 def event_of_the_page(name):
     (found,) = [one for one in PAGE.examples("### Events") if one["event"] == name]
@@ -43,7 +37,7 @@ def test_a_running_module_does_as_page_and_model_say(fleet, hub, store, drive, o
     stick.rename(place / "stick.out")
     hub.control.set("ota", {"campaign": store().reference(campaign)})
     car.until_state("waiting")
-    car.until(lambda: car.reported.get("consent"), "what the driver is asked")
+    car.until(lambda: car.reported.get("driver"), "what the driver is asked")
     while_waiting = car.reported
     for name, command in MODEL.contents("Command").items():
         if name == "cancel":
@@ -67,15 +61,15 @@ def test_a_running_module_does_as_page_and_model_say(fleet, hub, store, drive, o
         name: one["schema"] for name, one in MODEL.contents("Property", writable=False).items()
     }
     writable = MODEL.contents("Property", writable=True)
-    state = reported.keys() - (writable.keys() - SHARED.keys()) - {"$version"}
-    assert state == readable.keys() | SHARED.keys()
+    state = reported.keys() - writable.keys() - {"$version"}
+    assert state == readable.keys()
     rows = {row[0].strip("`"): row[1] for row in PAGE.table("property", "what it holds")}
     assert rows.keys() == state
     for name in state:
-        MODEL.fits(reported[name], {**readable, **SHARED}[name], name)
+        MODEL.fits(reported[name], readable[name], name)
         for field in reported[name] if name != "targets" else ("name", "counter", "sha256"):
             assert f"`{field}`" in rows[name], (name, field)
-    for name in reported.keys() & (writable.keys() - SHARED.keys()):
+    for name in reported.keys() & writable.keys():
         assert reported[name].keys() == {"value", "ac", "av", "ad"}
 
     # Events have the fields of the page, the final report all that its table names.

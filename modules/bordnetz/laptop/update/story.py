@@ -168,7 +168,7 @@ class Story:
             return
         self.seen.active = dict(reported.get("targets") or {})
         self.seen.signal |= NEW_SIGNAL in signals
-        campaign = reported.get("campaign") or {}
+        campaign = reported.get("update") or {}
         self._note(campaign)
         if not self._referred and "trust" not in reported and not campaign:
             # The module has not come up yet.
@@ -177,7 +177,7 @@ class Story:
             self._refer(control)
         elif self._replays and (reported.get("trust") or {}).get("director"):
             self._tamper(control)
-        question = reported.get("consent") or {}
+        question = reported.get("driver") or {}
         if self.seen.refused_driving and question.get("asked") and not self._attack:
             self._consent(control, campaign)
 
