@@ -115,3 +115,5 @@ def test_a_kill_at_any_moment_repeats_a_mebibyte_at_most(store, folder, tmp_path
     assert (folder / delivery.sha256).read_bytes() == content
     assert kills > 1
     assert came_in_all - len(content) <= (kills - 1) * (1 << 20)
+    # Also of what had come and was not read, as far as the store knows it.
+    assert store.sent - len(content) <= (kills - 1) * (1 << 20)

@@ -25,7 +25,7 @@ from bordnetz.uptane.custom import Delivery
 
 log = logging.getLogger(__name__)
 
-CHUNK = 512 << 10
+CHUNK = 256 << 10
 """Bytes.  What a kill costs is up to one of these, and what had come but was not written yet."""
 
 _MOST_RECORD = 4096
