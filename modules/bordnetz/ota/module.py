@@ -28,6 +28,7 @@ from bordnetz.ota.conditions import Conditions
 from bordnetz.ota.config import Desired
 from bordnetz.ota.consent import Answer, ConsentError, Consents, Source
 from bordnetz.ota.engine import Surroundings
+from bordnetz.ota.figures import Figures
 from bordnetz.ota.fittings import Fittings, command
 from bordnetz.ota.gate import Gate
 from bordnetz.ota.journal import Journal
@@ -161,10 +162,12 @@ class Ota(Module[Desired]):
             self._folder / settings.offline if settings.offline else None,
             self._folder / settings.ca if settings.ca else None,
         )
+        figures = Figures(edge.metrics)
         supply = Supply(
             origins,
             lambda: edge.config,
             lambda: _received(journal, updates),
+            figures,
             sleeper(self._stopping.is_set, self._stopping.wait),
             chance,
         )
@@ -198,6 +201,7 @@ class Ota(Module[Desired]):
             surroundings,
             manifests,
             outgoing,
+            figures,
             lambda: edge.config,
             chance,
         )

@@ -9,6 +9,7 @@ from bordnetz.ota.config import Desired
 from bordnetz.ota.copier import Copier
 from bordnetz.ota.download import Conduct, Downloader
 from bordnetz.ota.fetch import Fetcher
+from bordnetz.ota.figures import Figures
 from bordnetz.ota.origins import Origins
 from bordnetz.ota.ports import HaltedError
 from bordnetz.ota.source import MissingError, NeedsUrlError
@@ -23,6 +24,7 @@ class Supply(Fetcher):
         origins: Origins,
         config: Callable[[], Desired],
         received: Callable[[], int],
+        figures: Figures,
         sleep: Callable[[float], object],
         draw: Callable[[], float],
     ) -> None:
@@ -32,12 +34,14 @@ class Supply(Fetcher):
             origins: The places there are.
             config: The desired properties in effect.
             received: Bytes that have come so far for the campaign under way.
+            figures: Where is counted.
             sleep: Waits for seconds.
             draw: A random number from 0 to 1.
         """
         self._origins = origins
         self._config = config
         self._received = received
+        self._figures = figures
         self._conduct = Conduct(self._may_download, sleep=sleep, draw=draw)
 
     def cost(self, delivery: Delivery, folder: Path) -> int:
@@ -70,8 +74,13 @@ class Supply(Fetcher):
         origin = self._origins.network(self._config())
         if origin is None:
             raise NeedsUrlError("there is no reference to the update any more; give one")
+
+        def count(size: int) -> None:
+            self._figures.received(size)
+            received(size)
+
         with origin.targets() as source:
-            return Downloader(source, self._conduct).fetch(delivery, folder, budget, received)
+            return Downloader(source, self._conduct).fetch(delivery, folder, budget, count)
 
     def _may_download(self, count: int) -> str | None:
         config = self._config()

@@ -18,6 +18,7 @@ from typing import Any
 from bordnetz.errors import BordnetzError
 from bordnetz.ota.config import Desired
 from bordnetz.ota.engine import Engine, Rest, Surroundings
+from bordnetz.ota.figures import Figures
 from bordnetz.ota.installers.command import Command
 from bordnetz.ota.installers.installer import Installed, Installer, InstallError
 from bordnetz.ota.manifests import Manifests
@@ -76,6 +77,7 @@ class Updates:
         surroundings: Surroundings,
         manifests: Manifests,
         outgoing: Outgoing,
+        figures: Figures,
         config: Callable[[], Desired],
         chance: Callable[[], float],
     ) -> None:
@@ -87,6 +89,7 @@ class Updates:
             surroundings: Of the engine.
             manifests: What the car tells of itself.
             outgoing: The way to the hub.
+            figures: Where is counted.
             config: The desired properties in effect.
             chance: From 0 to 1, for waits that are not to be the same in all cars.
         """
@@ -96,6 +99,7 @@ class Updates:
         self._given = surroundings
         self._manifests = manifests
         self._outgoing = outgoing
+        self._figures = figures
         self._config = config
         self._chance = chance
         self._stop = surroundings.stop
@@ -190,13 +194,17 @@ class Updates:
         for origin in self._place.origins.now(config):
             try:
                 verified = self._check(origin)
+                self._figures.looked()
                 break
             except UptaneError as error:
+                self._figures.looked(error)
                 self._refuse(error)
                 problems.append((State.REFUSED, str(error)))
             except NeedsUrlError as error:
+                self._figures.looked(error)
                 problems.append((State.NEEDS_URL, str(error)))
             except BordnetzError as error:
+                self._figures.looked(error)
                 log.warning("updates cannot be looked for: %s", error)
                 problems.append((State.PAUSED, str(error)))
         self._schedule(config, failed=bool(problems) and verified is None)
@@ -250,6 +258,7 @@ class Updates:
 
     def attempted(self, report: Mapping[str, Any]) -> None:
         """Remember why an attempt has failed; for its final report, on this thread."""
+        self._figures.attempted(report)
         error = report.get("error")
         if error and report["result"] in (Result.FAILED, Result.ROLLED_BACK):
             self._saw(error["kind"], error.get("repository", ""), error.get("role", ""))

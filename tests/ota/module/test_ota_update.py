@@ -44,6 +44,10 @@ def test_an_update_is_refused_while_driving_and_installed_when_parked_and_report
     car.until(lambda: len(car.manifests) > 1, "a manifest after the update")
     manifest = verify(car.manifests[-1], [signer.public_key])
     assert [one.installed.name for one in manifest.ecus] == [new["name"]]
+    counted = car.metrics()
+    assert "bordnetz_attempts_sent_total 1.0" in counted
+    assert "bordnetz_looks_sent_total" in counted
+    assert f"bordnetz_payload_bytes_total {float(final['received'])}" in counted
     assert car.stop() == 0
 
 
