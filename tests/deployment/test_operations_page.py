@@ -13,6 +13,7 @@ from bordnetz.edge.environment import Environment
 from bordnetz.laptop.manifest import load_template
 from bordnetz.laptop.manifest.load import OUTPUTS
 from bordnetz.telemetry import messages
+from bordnetz.ota.config import Desired as Updates
 from bordnetz.telemetry.config import Desired
 
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -91,8 +92,13 @@ def test_json_in_a_command_survives_the_shell(command: str) -> None:
             assert isinstance(json.loads(argument), dict)
 
 
-def test_the_twin_of_the_page_is_what_telemetry_takes() -> None:
-    (command,) = [line for line in COMMANDS if "module-twin update" in line]
-    words = shlex.split(command)
-    desired = Desired.model_validate_json(words[words.index("--desired") + 1])
-    assert len(desired.collect) == 2
+def test_the_twins_of_the_page_are_what_the_modules_take() -> None:
+    updates = [shlex.split(line) for line in COMMANDS if "module-twin update" in line]
+    given = {
+        words[words.index("--module-id") + 1]: words[words.index("--desired") + 1]
+        for words in updates
+    }
+    assert len(Desired.model_validate_json(given["telemetry"]).collect) == 2
+    campaign = Updates.model_validate_json(given["ota"]).campaign
+    assert campaign is not None
+    assert campaign.id == "maps-in-spring"
