@@ -79,6 +79,19 @@ def test_a_timestamp_renewed_over_the_same_snapshot_is_nothing_new(pair):
     assert car.floor.time == NOW + DAY
 
 
+def test_a_snapshot_made_anew_under_its_old_version_is_something_new(pair):
+    car = Car(pair)
+    car.check()
+    pair.director.snapshot.unrecognized_fields["note"] = "of the same length"
+    pair.director.publish_snapshot()
+    pair.director.publish_timestamp()
+    car.check()
+    pair.director.snapshot.unrecognized_fields["note"] = "OF THE SAME LENGTH"
+    pair.director.publish_snapshot(bump=False)
+    pair.director.publish_timestamp()
+    assert car.check() is not None
+
+
 def test_a_new_snapshot_is_looked_into_to_the_end(pair):
     car = Car(pair)
     car.check()
