@@ -213,3 +213,22 @@ def test_five_thousand_vehicles_are_signed(place):
         "targets",
         Metadata.from_bytes((place.folder / "director/car-4999/targets.json").read_bytes()),
     )
+
+
+def test_the_key_of_the_images_is_asked_for_where_images_are_due_alone(place):
+    place.vehicles("car-1")
+    place.image("maps-1", b"roads" * 100)
+    place.sign()
+    (key,) = (place.folder / "keys").glob("image-targets*")
+    away = key.rename(place.folder / "safe.pem")
+    place.sign(NOW + DAY, refresh=True)
+    place.assign("spring", "maps-1")
+    assert place.sign(NOW + DAY).vehicles == 1
+    place.image("maps-2", b"streets" * 100)
+    with pytest.raises(SigningKeyError):
+        place.sign(NOW + DAY)
+    away.rename(key)
+    place.sign(NOW + DAY)
+    key.rename(away)
+    with pytest.raises(SigningKeyError):
+        place.sign(NOW + 122 * DAY, refresh=True)

@@ -68,9 +68,13 @@ def sign(
         role: signers.role(f"director/{role}")[0]
         for role in ("targets", "snapshot", "timestamp", "time")
     }
-    for role in ("targets", "snapshot", "timestamp"):
+    # What vouches for images is asked for where images are due alone, so that it can be put away.
+    image_targets = _image_due(release, now, refresh=refresh, everything=everything)
+    for role in (
+        ("targets", "snapshot", "timestamp") if image_targets else ("snapshot", "timestamp")
+    ):
         signers.role(f"image/{role}")
-    run, image_targets = _begin(release, now, refresh=refresh, everything=everything)
+    run = _begin(release, now, image_targets, refresh=refresh, everything=everything)
     if run is None:
         return Signed(None, 0, 0)
     days = release.settings.days
@@ -108,14 +112,28 @@ def sign(
     return Signed(run, total, refused)
 
 
+def _image_due(release: Release, now: int, *, refresh: bool, everything: bool) -> bool:
+    """Whether the image repository's targets must be signed."""
+    (due,) = release.db.execute("SELECT image_due FROM state").fetchone()
+    current = catalogue.current(release)
+    if due or everything or "targets" not in current:
+        return True
+    return refresh and current["targets"][1] <= _soon(release, now)
+
+
+def _soon(release: Release, now: int) -> int:
+    """When targets expire of which a third of their time is left."""
+    return now + release.settings.days.targets * roots.DAY // 3
+
+
 def _begin(
-    release: Release, now: int, *, refresh: bool, everything: bool
-) -> tuple[int | None, bool]:
+    release: Release, now: int, image_due: bool, *, refresh: bool, everything: bool
+) -> int | None:
     """Mark what is due and reserve the run's number; None where nothing is due."""
     days = release.settings.days
     with release.transaction() as db:
-        last, finished, image_due, keys_changed = db.execute(
-            "SELECT run, finished, image_due, keys_changed FROM state"
+        last, finished, keys_changed = db.execute(
+            "SELECT run, finished, keys_changed FROM state"
         ).fetchone()
         if refresh or everything:
             _check_clock(release, now)
@@ -123,21 +141,17 @@ def _begin(
                 "UPDATE vehicle SET due = max(due, ?) WHERE due < ?",
                 (DUE_TARGETS if everything else DUE_REFRESH, DUE_TARGETS),
             )
-            soon = now + days.targets * roots.DAY // 3
             db.execute(
                 "UPDATE vehicle SET due = ? WHERE targets IN "
                 "(SELECT id FROM run WHERE targets_expire <= ?)",
-                (DUE_TARGETS, soon),
+                (DUE_TARGETS, _soon(release, now)),
             )
-            current = catalogue.current(release)
-            if everything or ("targets" in current and current["targets"][1] <= soon):
-                image_due = 1
         vehicles = db.execute("SELECT 1 FROM vehicle WHERE due > 0 LIMIT 1").fetchone()
         due = refresh or everything or image_due or keys_changed or finished < last
         if not due and vehicles is None:
-            return None, False
+            return None
         _check_clock(release, now)
-        db.execute("UPDATE state SET run = ?, image_due = ?", (last + 1, image_due))
+        db.execute("UPDATE state SET run = ?, image_due = ?", (last + 1, int(image_due)))
         db.execute(
             "INSERT INTO run VALUES (?, ?, ?, ?)",
             (
@@ -147,7 +161,7 @@ def _begin(
                 now + min(days.snapshot, days.timestamp) * roots.DAY,
             ),
         )
-    return last + 1, bool(image_due)
+    return last + 1
 
 
 def _check_clock(release: Release, now: int) -> None:
