@@ -161,7 +161,7 @@ def _begin(
                 now + min(days.snapshot, days.timestamp) * roots.DAY,
             ),
         )
-    return last + 1
+    return int(last) + 1
 
 
 def _check_clock(release: Release, now: int) -> None:
