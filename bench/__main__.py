@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import decode, release, wire
+from bench import decode, ota, release, wire
 
 NEEDS_SHARED = "left out: its recordings and databases are not here (../shared)"
 
@@ -28,17 +28,22 @@ def main() -> None:
         sized = wire.rows()
     with console.status("release, against its signatures alone ..."):
         signed = release.rows()
+    with console.status("updates: a large file, downloads that are killed, a delta ..."):
+        updated, left_out = ota.rows()
+    if not sized:
+        left_out.insert(0, f"Wire size {NEEDS_SHARED}")
     report: dict[str, Any] = {
-        "rows": decoded + sized + signed,
+        "rows": decoded + sized + signed + updated,
         "decode": decode.ratios(decoded),
         "wire": wire.wire(sized),
         "wire_peer": wire.wire_peer(sized),
+        "left_out": left_out,
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
     console.print(table(report["rows"]))
-    if not report["wire"]:
-        console.print(f"Wire size {NEEDS_SHARED}")
+    for words in left_out:
+        console.print(words)
     console.print(f"Written to {arguments.output}")
     sys.exit(0 if all(row["ok"] for row in report["rows"]) else 1)
 
