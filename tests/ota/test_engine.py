@@ -155,6 +155,32 @@ def test_a_target_that_cannot_be_looked_at_is_not_touched(world):
     assert world.sides["b"].active == installed("b", 2)
 
 
+def test_a_target_that_cannot_be_looked_at_for_a_while_costs_no_attempt_that_waits(world):
+    world.shut = ("not parked",)
+    engine = world.engine()
+    engine.resume()
+    engine.offer(PAIR)
+    world.fails["a", "probe"] = TroubleError("no bus")
+    assert engine.offer(PAIR).state is State.WAITING
+    world.fails.clear()
+    world.shut = ()
+    assert engine.work().state is State.SUCCEEDED
+    assert results(world) == ["succeeded"]
+    assert len(world.obtains) == 2
+
+
+def test_a_target_that_cannot_be_looked_at_gets_no_other_version_than_the_one_under_way(world):
+    world.shut = ("not parked",)
+    engine = world.engine()
+    engine.resume()
+    engine.offer(PAIR)
+    world.fails["a", "probe"] = TroubleError("no bus")
+    rest = engine.offer(wanted(target("a", 3), target("b", 3), id="winter", groups=[["a", "b"]]))
+    assert rest.state is State.REFUSED
+    assert rest.reasons == ("a: what is installed cannot be told: no bus",)
+    assert results(world) == ["cancelled"]
+
+
 def test_names_in_a_campaign_that_this_vehicle_lacks_do_no_harm(world):
     world.drive(wanted(target("a", 2), groups=[["a", "z"]], after={"a": ["z", "y"], "x": ["a"]}))
     assert results(world) == ["succeeded"]

@@ -164,7 +164,7 @@ class Engine:
         blockers = {(attempt.id, attempt.stuck and attempt.handed) for attempt in attempts}
         if blockers and blockers == self._blockers:
             return
-        wanted = self._wanted(verified)
+        wanted = self._wanted(verified, attempts)
         self._refused = wanted.refused
         kept: dict[int, Attempt] = {}
         self._blockers = set()
@@ -209,7 +209,7 @@ class Engine:
             failure = Failure(result=Result.CANCELLED, kind="superseded", words=words)
         self._shared.cancelled.setdefault(attempt.id, failure)
 
-    def _wanted(self, verified: Verified) -> Plan:
+    def _wanted(self, verified: Verified, attempts: Sequence[Attempt]) -> Plan:
         campaign, journal, now = verified.campaign, self._given.journal, self._given.clock.now()
         refuses = None
         if campaign is not None:
@@ -218,19 +218,26 @@ class Engine:
         def failed(target: Target) -> str | None:
             return journal.failed(target, now)
 
-        wanted = plan(verified, self._abilities(), refuses=refuses, failed=failed, began=now)
+        abilities = self._abilities(attempts)
+        wanted = plan(verified, abilities, refuses=refuses, failed=failed, began=now)
         for words in wanted.refused:
             log.warning("not installed: %s", words)
         return wanted
 
-    def _abilities(self) -> dict[str, Ability]:
+    def _abilities(self, attempts: Sequence[Attempt]) -> dict[str, Ability]:
+        waiting = [attempt for attempt in attempts if attempt.cancellable]
+        members = {member.ecu: member for attempt in waiting for member in attempt.members}
         abilities = {}
         for ecu, installer in self._given.installers.items():
             installed, trouble = None, ""
             try:
                 installed = installer.probe()
             except (BordnetzError, OSError) as error:
-                trouble = str(error)
+                if ecu in members:
+                    # Nothing of the attempt is active yet, so it is what it was at its beginning.
+                    installed = members[ecu].old
+                else:
+                    trouble = str(error)
             abilities[ecu] = Ability(
                 installer.kinds, installer.irreversible, installed, shown(trouble)
             )

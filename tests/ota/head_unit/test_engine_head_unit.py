@@ -136,6 +136,16 @@ def test_a_power_cut_while_the_image_is_written_begins_no_second_attempt(lab, as
     lab.check_tidy()
 
 
+def test_a_head_unit_that_is_still_at_it_costs_no_attempt_that_waits(lab, asked, new):
+    lab.killed(asked, "before")
+    with lab.car(shut=("not parked",)) as car:
+        assert car.live(asked).state is State.WAITING
+    lab.unit.release("before")
+    assert lab.live(asked).state is State.SUCCEEDED
+    assert lab.active() == new
+    assert lab.results() == ["succeeded", "succeeded"]
+
+
 @pytest.mark.parametrize("well", [True, False])
 @pytest.mark.parametrize("boots", [True, False])
 def test_a_process_that_is_killed_while_it_verifies_verifies_again(
