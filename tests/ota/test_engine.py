@@ -288,6 +288,50 @@ def test_a_group_that_is_active_in_part_waits_a_little_and_goes_back(world):
     assert engine.offer(PAIR).state is State.SUCCEEDED
 
 
+def dying(activate):
+    """An activation after which the process ends before it can write that down."""
+
+    def activated(self, job):
+        activate(self, job)
+        raise Death
+
+    return activated
+
+
+def test_a_group_that_may_be_active_in_part_since_a_restart_goes_back_as_well(world):
+    engine = world.engine()
+    engine.resume()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scripted, "activate", dying(Scripted.activate))
+        with pytest.raises(Death):
+            engine.offer(PAIR)
+    world.shut = ("not parked",)
+    engine = world.engine()
+    assert engine.resume().state is State.WAITING
+    assert world.sides["a"].active == installed("a", 2)
+    world.mono += PATIENCE
+    assert engine.work().state is State.FAILED
+    assert results(world) == ["rolledBack"]
+    assert world.sides["a"].active == installed("a", 1)
+
+
+def test_a_target_alone_that_may_be_active_since_a_restart_only_waits(world):
+    alone = wanted(target("a", 2))
+    engine = world.engine()
+    engine.resume()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scripted, "activate", dying(Scripted.activate))
+        with pytest.raises(Death):
+            engine.offer(alone)
+    world.shut = ("not parked",)
+    engine = world.engine()
+    engine.resume()
+    world.mono += 10 * PATIENCE
+    assert engine.work().state is State.WAITING
+    world.shut = ()
+    assert engine.work().state is State.SUCCEEDED
+
+
 def test_a_group_that_is_flashed_in_part_waits_for_the_conditions_on_both_ways(world):
     world.kinds = {"a": "flash", "b": "flash"}
     world.on["a", "install"] = lambda: None

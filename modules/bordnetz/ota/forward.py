@@ -24,7 +24,7 @@ POLL = 5.0
 """Seconds until the gate is asked again, if nobody says before that something has changed."""
 
 PATIENCE = 60.0
-"""Seconds that the gate may keep a group active in part; then it goes back."""
+"""Seconds that the gate may keep a group active in part, or perhaps so; then it goes back."""
 
 _STATES = {
     Verb.STAGE: State.INSTALLING,
@@ -153,7 +153,8 @@ def _held(ledger: Ledger, verdict: Verdict) -> Rest | None:
     if verdict.closed:
         ledger.fail("window", words, result=Result.REFUSED)
         return None
-    partly = any(Verb.ACTIVATE in one.done for one in members)
+    # What was begun when the process ended may have been done.
+    partly = len(members) > 1 and any(Verb.ACTIVATE in one.begun for one in members)
     # Who has been flashed can only go back by being flashed, which needs the same conditions.
     if partly and not any(one.irreversible for one in members):
         now = ledger.given.clock.monotonic()
