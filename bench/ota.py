@@ -22,7 +22,7 @@ MB = 1_000_000
 LENGTH = 100 * MB
 ROUNDS = 7
 MOST_RATIO = 1.5
-"""Of verifying and installing to a SHA-256 and a synced copy of the same file."""
+"""Of what is verified and installed to the SHA-256 and a synced copy of the same file."""
 MOST_MEMORY, MOST_GROWTH = 60, 8
 """MiB."""
 MOST_CHECK = 25

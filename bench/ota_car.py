@@ -49,9 +49,18 @@ CAR, ECU, HARDWARE = "car", "maps", "maps-1"
 _LIMITS = TimeLimits()
 _PIECE = 1 << 20
 
+Spent = tuple[float, float]
+"""Seconds on the wall, and of CPU."""
+
 
 class Car:
-    """One car, with one ECU, in a folder."""
+    """One car, with one ECU, in a folder.
+
+    Attributes:
+        folder: All that it has.
+        stick: The folder of a stick that is plugged in.
+        final_report: Of its last update.
+    """
 
     def __init__(
         self, folder: Path, roots: Path, reference: dict[str, str] | None, ca: str | None
@@ -59,7 +68,7 @@ class Car:
         """Name it.
 
         Args:
-            folder: All that it has.
+            folder: See above.
             roots: Where what it left the factory with lies.
             reference: The addresses of a store; None: there is a stick.
             ca: Whom it trusts.
@@ -72,19 +81,19 @@ class Car:
         self._config = Desired(campaign=None if reference is None else Reference(**reference))
         self._ca = None if ca is None else Path(ca)
         self._installer = FileInstaller(folder / ECU, None)
-        self._final: Mapping[str, Any] = {}
+        self.final_report: Mapping[str, Any] = {}
 
-    def update(self) -> Mapping[str, Any]:
-        """Look, verify, and install what is asked for; the final report."""
+    def update(self) -> Spent:
+        """Look, and install what is asked for; what that costs after the look."""
         with self._open() as refresh, self._engine(refresh) as engine:
             engine.resume()
             verified = self._look(refresh)
             if verified is None:
                 raise ValueError("there is nothing new")
-            engine.offer(verified)
-        if self._final.get("result") != "succeeded":
-            raise ValueError(f"not installed: {self._final}")
-        return self._final
+            cost = spent(partial(engine.offer, verified))
+        if self.final_report.get("result") != "succeeded":
+            raise ValueError(f"not installed: {self.final_report}")
+        return cost
 
     def fetch(self, delivery: Delivery) -> None:
         """Download, and say with a dot on standard output that something has come."""
@@ -116,7 +125,7 @@ class Car:
 
     def final(self, report: Mapping[str, Any]) -> None:
         """Keep it."""
-        self._final = report
+        self.final_report = report
 
     def now(self) -> int:
         """Seconds since 1970 UTC."""
@@ -195,7 +204,7 @@ def rounds(place: str, roots: str, sticks: list[str], payload: str, count: int) 
         car.stick = Path(sticks[0])
         car.update()
         car.stick = Path(sticks[1])
-        before, ours, after = spent(peer), spent(car.update), spent(peer)
+        before, ours, after = spent(peer), car.update(), spent(peer)
         both = [sum(parts) / 2 for parts in zip(before, after, strict=True)]
         measured.append({"ours": ours, "peer": both})
         if number + 1 < count:
@@ -207,14 +216,8 @@ def update(place: str, roots: str, reference: dict[str, str], ca: str) -> dict[s
     """Install over the network, once."""
     car = Car(Path(place), Path(roots), reference, ca)
     memory = Memory()
-    report: Mapping[str, Any] = {}
-
-    def work() -> None:
-        nonlocal report
-        report = car.update()
-
-    wall, cpu = spent(work)
-    return {**memory.grown(), "wall": wall, "cpu": cpu, "received": report["received"]}
+    _, cpu = car.update()
+    return {**memory.grown(), "cpu": cpu, "received": car.final_report["received"]}
 
 
 def check(
@@ -233,8 +236,8 @@ def fetch(place: str, roots: str, reference: dict[str, str], ca: str, delivery: 
     return "whole"
 
 
-def spent(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the wall, and of CPU."""
+def spent(work: Callable[[], object]) -> Spent:
+    """What it costs."""
     os.sync()
     start, cpu = time.perf_counter(), time.process_time()
     work()
