@@ -101,18 +101,30 @@ def record(
 
     A neighbour on the same disk has the file system's journal committed all the while, as the
     rest of a vehicle does: what was renamed becomes safe without what was written.
+
+    On a disk that breaks there is none.  Linux tells of a failed commit the one alone who waits
+    for it: a folder's fsync just after it is said to have been done (jbd2_complete_transaction,
+    seen on 6.18), and nobody who works on the folder can find out.
+
+    Args:
+        scenario: Whose work.
+        places: Where.
+        image: The disk before it.
+        recovery: Do the recovery, and not the work.
+        broken: The first write that the disk does not take, nor any after it.
     """
     served = Served(image, places.fuse, broken)
     with loop(served.file) as device:
         mount(device, places.mount, "ext4", OPTIONS)
     descriptor = os.open(served.marks, os.O_WRONLY | os.O_CLOEXEC)
     tell: Tell = lambda text: (os.pwritev(descriptor, [text.encode()], 0), None)[1]  # noqa: E731
-    neighbour = _neighbour(places.mount / "neighbour")
+    neighbour = None if broken else _neighbour(places.mount / "neighbour")
     tell(_BEGIN)
     work = scenario.recover if recovery else scenario.run
     ended = in_child(lambda: work(places.work, tell))
-    os.kill(neighbour, signal.SIGKILL)
-    os.waitpid(neighbour, 0)
+    if neighbour is not None:
+        os.kill(neighbour, signal.SIGKILL)
+        os.waitpid(neighbour, 0)
     # Once more when the work is over: what it has forgotten to make safe is still not safe.
     _commit(places.mount / "neighbour", 0)
     os.close(descriptor)

@@ -19,6 +19,7 @@ from .system import MS_RDONLY, MS_REMOUNT, mount, unmount
 
 _ROOMY = "size=256m"
 _MOST = 200 << 20
+_NEVER = 1 << 60
 
 
 @contextmanager
@@ -121,7 +122,7 @@ def broken_disk(
     """The work on ext4 on a disk that takes no more writes from one on; then it works again."""
     found = Found()
     image = fresh(scenario, where, 16)
-    whole = record(scenario, where, image)
+    whole = record(scenario, where, image, broken=_NEVER)
     first = sum(isinstance(step, Write) for step in whole.steps[: whole.start])
     last = sum(isinstance(step, Write) for step in whole.steps)
     every = range(first + 1, last + 1, max(1, (last - first) // limit))
