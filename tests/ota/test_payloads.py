@@ -482,10 +482,12 @@ def test_a_stick_that_is_pulled_out_is_waited_for(stick, tmp_path):
 
 def test_a_copy_is_hashed_once_and_only_after_it_was_written(stick, monkeypatch):
     events = []
-    file_digest, fsync = hashlib.file_digest, os.fsync
-    monkeypatch.setattr(
-        hashlib, "file_digest", lambda *a: (events.append("hash"), file_digest(*a))[1]
-    )
+    fsync = os.fsync
+    for name in ("file_digest", "new"):
+        real = getattr(hashlib, name)
+        monkeypatch.setattr(
+            hashlib, name, lambda *a, real=real: (events.append("hash"), real(*a))[1]
+        )
     monkeypatch.setattr(os, "fsync", lambda d: (events.append("sync"), fsync(d))[1])
     stick.obtain()
     assert events.count("hash") == 1
