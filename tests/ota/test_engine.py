@@ -605,6 +605,36 @@ def test_a_verb_in_which_the_process_always_ends_fails_the_version(world, verb):
     assert counted(world.verbs)["b", verb] == LIMIT
 
 
+def test_what_cannot_be_asked_yet_after_a_boot_is_asked_again(world):
+    world.fails["a", "verify"] = TroubleError("no bus")
+    engine = world.engine()
+    engine.resume()
+    waits = []
+    for _ in range(LIMIT - 1):
+        rest = engine.offer(PAIR)
+        assert (rest.state, rest.reasons) == (State.VERIFYING, ("a: no bus",))
+        assert engine.work().after == rest.after
+        waits.append(rest.after)
+        world.mono += rest.after
+    assert waits == [2, 10, 30, 60]
+    world.fails.clear()
+    assert engine.work().state is State.SUCCEEDED
+    assert results(world) == ["succeeded"]
+
+
+def test_what_can_never_be_asked_after_a_boot_is_rolled_back_and_tried_again_later(world):
+    world.fails["a", "verify"] = TroubleError("no bus")
+    world.drive(PAIR)
+    assert counted(world.verbs)["a", "verify"] == LIMIT
+    assert results(world) == ["rolledBack"]
+    world.fails.clear()
+    world.drive(PAIR)
+    assert results(world) == ["rolledBack"]
+    world.now += RETRY
+    world.drive(PAIR)
+    assert results(world) == ["rolledBack", "succeeded"]
+
+
 def test_an_installer_that_activates_something_else_is_found_out(world):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scripted, "verify", lambda self, job: None)

@@ -20,7 +20,6 @@ from bordnetz.laptop.manifest import load_template
 from bordnetz.laptop.manifest.load import OUTPUTS
 from bordnetz.ota import (
     attempt,
-    back,
     bundles,
     conditions,
     consent,
@@ -377,7 +376,8 @@ def test_more_numbers_of_the_page_are_those_of_the_code():
     assert ledger.RETRY == 3600
     assert f"at most {LONGEST} characters" in PAGE.section("## Desired properties")
     assert module.TELEMETRY == 60
-    assert back.BACKOFF[0] == 2
+    assert forward.BACKOFF[0] == 2
+    assert f"again within {sum(forward.BACKOFF):g} s" in PAGE.section("## States")
 
 
 # -- the final report

@@ -6,7 +6,7 @@ import logging
 
 from bordnetz.errors import BordnetzError
 from bordnetz.ota.attempt import Member, Verb
-from bordnetz.ota.forward import LIMIT, POLL
+from bordnetz.ota.forward import BACKOFF, LIMIT, POLL
 from bordnetz.ota.installers.installer import Activation
 from bordnetz.ota.ledger import Ledger
 from bordnetz.ota.report import final_report
@@ -14,9 +14,6 @@ from bordnetz.ota.states import State
 from bordnetz.ota.surroundings import Rest
 
 log = logging.getLogger(__name__)
-
-BACKOFF = (2.0, 10.0, 30.0, 60.0)
-"""Seconds between two calls of a verb that has to be tried again."""
 
 PAUSES = (5.0, 30.0, 60.0)
 """Seconds until a report is handed over again that could not be kept."""

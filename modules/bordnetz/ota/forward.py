@@ -23,6 +23,9 @@ LIMIT = 5
 POLL = 5.0
 """Seconds until the gate is asked again, if nobody says before that something has changed."""
 
+BACKOFF = (2.0, 10.0, 30.0, 60.0)
+"""Seconds between two calls of a verb that has to be tried again."""
+
 PATIENCE = 60.0
 """Seconds that the gate may keep a group active in part, or perhaps so; then it goes back."""
 
@@ -44,6 +47,9 @@ def forward(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
         words = f"{verb.value}: the process has ended {LIMIT} times in it"
         ledger.fail("process", words, member, failed=Failed(member.target, words))
         return None
+    what = (member.ecu, verb.value)
+    if rest := ledger.later(what, _STATES[verb], f"{member.ecu}: {member.trouble}"):
+        return rest
     if verb is not Verb.VERIFY:
         try:
             verdict = _ask(ledger, member, verb)
@@ -70,7 +76,12 @@ def forward(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
     except (BordnetzError, OSError) as error:
         if ledger.given.stop.is_set():
             return ledger.interrupted(member, verb)
-        ledger.put(ledger.attempt.member(member.ecu).returned(str(error)))
+        member = ledger.attempt.member(member.ecu).returned(str(error))
+        ledger.put(member)
+        passes = verb is Verb.VERIFY and not isinstance(error, InstallError)
+        if passes and member.tries[verb] < LIMIT:
+            # After a boot, what is to be asked may not be up yet.
+            return ledger.pause(what, _STATES[verb], f"{member.ecu}: {error}", BACKOFF)
         ledger.fail_by(error, member, verb)
         return None
     seconds = ledger.given.clock.monotonic() - began

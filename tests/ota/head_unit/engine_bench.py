@@ -271,6 +271,14 @@ class Lab:
         else:
             path.unlink(missing_ok=True)
 
+    # -- the programs that install images
+
+    def stop_program(self) -> None:
+        raise NotImplementedError
+
+    def start_program(self) -> None:
+        raise NotImplementedError
+
     # -- looked at from outside
 
     @property
@@ -335,6 +343,12 @@ class RaucLab(Lab):
     kind = "rauc"
     factory = "A"
 
+    def stop_program(self) -> None:
+        self.unit.kill_service()
+
+    def start_program(self) -> None:
+        self.unit.start_service()
+
     @property
     def running(self) -> str:
         return self.unit.booted
@@ -359,6 +373,12 @@ class SwupdateLab(Lab):
     installer = SwupdateInstaller
     kind = "swupdate"
     factory = "a"
+
+    def stop_program(self) -> None:
+        self.unit.kill()
+
+    def start_program(self) -> None:
+        self.unit.start()
 
     @property
     def running(self) -> str:

@@ -111,6 +111,23 @@ def test_a_boot_loader_that_goes_back_takes_the_file_with_it(lab, asked, old):
     lab.check_tidy()
 
 
+def test_a_head_unit_that_is_slow_to_come_up_costs_no_good_version(lab, asked, new):
+    with lab.car() as car:
+        assert car.live(asked).reboot
+    lab.reboot()
+    lab.stop_program()
+    with lab.car() as car:
+        rest = car.engine.resume()
+        assert rest.after is not None
+        assert "head-unit" in rest.reasons[0]
+        lab.start_program()
+        car.skipped += rest.after
+        assert car.engine.work().state is State.SUCCEEDED
+    assert lab.active() == new
+    assert lab.results() == ["succeeded", "succeeded"]
+    lab.check_tidy()
+
+
 # The process is killed
 
 
