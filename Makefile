@@ -26,7 +26,7 @@ drive: $(VENV)/.ready  ## A vehicle, the telemetry module and a hub on this mach
 	$(BIN)/bordnetz drive $(ARGS)
 
 test: $(VENV)/.ready  ## All tests, a process a core; JOBS=0 runs them in one
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.ready  ## Format, lint, types, import rules; changes nothing
 	$(BIN)/ruff format --check .

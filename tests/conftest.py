@@ -1,7 +1,9 @@
 """Tests that need what not every machine has are skipped with the reason; CI has it all."""
 
+import fcntl
 import os
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,9 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = [name for name in INTERFACES if not Path("/sys/class/net", name).exists()]
     for item in items:
-        # Processes that share the work: a file's tests stay together, for what they share, and so
-        # do all that need the one set of vcan interfaces.
-        group = "vcan" if item.get_closest_marker("vcan") else item.location[0]
-        item.add_marker(pytest.mark.xdist_group(group))
         if missing and item.get_closest_marker("vcan"):
             reason = f"no {', '.join(missing)} here; run this by tests/with-vcan"
             item.add_marker(pytest.mark.skip(reason=reason))
@@ -46,6 +43,17 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, but CI should have what it needs: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def one_user_of_vcan(request: pytest.FixtureRequest) -> Iterator[None]:
+    """There is one set of vcan interfaces, and tests may run in several processes."""
+    if request.node.get_closest_marker("vcan") is None:
+        yield
+        return
+    with Path(tempfile.gettempdir(), "bordnetz-vcan.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture
