@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +152,7 @@ class Store:
         try:
             yield self._open_or_replace() if self._db is None else None
         except (sqlite3.Error, OSError, _UnusableError) as error:
-            unusable = _unusable(error)
+            unusable = self._unusable(error)
             if unusable is not None:
                 self._move_aside(unusable)
                 what = f"{unusable}; moved aside, the next message starts a new one"
@@ -217,7 +217,7 @@ class Store:
         try:
             return self._open()
         except (sqlite3.Error, _UnusableError) as error:
-            unusable = _unusable(error)
+            unusable = self._unusable(error)
             if unusable is None:
                 raise
             self._move_aside(unusable)
@@ -261,6 +261,29 @@ class Store:
                 self._db.close()
             self._db = None
 
+    def _unusable(self, error: Exception) -> _UnusableError | None:
+        """What is wrong with the file, where that will not pass."""
+        if isinstance(error, _UnusableError):
+            return error
+        if _says_damaged(error) and self._is_damaged():
+            return _UnusableError("damaged", str(error))
+        return None
+
+    def _is_damaged(self) -> bool:
+        """Look again: SQLite calls a file damaged, too, that the disk did not give just now.
+
+        See SQLITE_IOERR_CORRUPTFS in its os_unix.c; applications are told SQLITE_CORRUPT.
+        """
+        self._disconnect()
+        try:
+            with closing(sqlite3.connect(self._path, isolation_level=None)) as db:
+                for setting in _SETTINGS:
+                    db.execute(setting)
+                found: tuple[str] = db.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error as error:
+            return _says_damaged(error)
+        return found[0] != "ok"
+
     def _move_aside(self, error: _UnusableError) -> None:
         """Keep what cannot be used for who wants to look; one of a kind, for disks are small."""
         self._disconnect()
@@ -275,12 +298,8 @@ class Store:
         log.error("outbox %s: %s; moved to %s", self._path, error, target.name)
 
 
-def _unusable(error: Exception) -> _UnusableError | None:
-    if isinstance(error, _UnusableError):
-        return error
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-        return _UnusableError("damaged", str(error))
-    return None
+def _says_damaged(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 def _closed(path: Path, error: Exception) -> str | None:

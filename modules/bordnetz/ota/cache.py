@@ -121,6 +121,10 @@ class Cache:
         """Remove what no entry names."""
         durable.sweep(self._folder)
         named = {digest for roles in self._entries.values() for digest in roles.values()}
-        for path in self._folder.iterdir():
+        try:
+            found = list(self._folder.iterdir())
+        except OSError as error:
+            raise DurableError(f"cannot look into {self._folder}: {error.strerror}") from error
+        for path in found:
             if path.name != _INDEX and path.name not in named:
                 durable.remove(path)

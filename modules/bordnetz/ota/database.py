@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from bordnetz.errors import BordnetzError
@@ -114,7 +114,7 @@ class Database:
             self._lock.__exit__(None, None, None)
 
     def _told(self, error: Exception) -> DatabaseError:
-        unusable = _unusable(error)
+        unusable = self._unusable(error)
         if unusable is not None:
             self._move_aside(unusable)
             what = f"{unusable}; moved aside, a new one is begun"
@@ -131,7 +131,7 @@ class Database:
             try:
                 self._db = self._open()
             except (sqlite3.Error, _UnusableError) as error:
-                unusable = _unusable(error)
+                unusable = self._unusable(error)
                 if unusable is None:
                     raise
                 self._move_aside(unusable)
@@ -190,6 +190,29 @@ class Database:
                 self._db.close()
             self._db = None
 
+    def _unusable(self, error: Exception) -> _UnusableError | None:
+        """What is wrong with the file, where that will not pass."""
+        if isinstance(error, _UnusableError):
+            return error
+        if isinstance(error, DamagedError) or (_says_damaged(error) and self._is_damaged()):
+            return _UnusableError("damaged", str(error))
+        return None
+
+    def _is_damaged(self) -> bool:
+        """Look again: SQLite calls a file damaged, too, that the disk did not give just now.
+
+        See SQLITE_IOERR_CORRUPTFS in its os_unix.c; applications are told SQLITE_CORRUPT.
+        """
+        self._disconnect()
+        try:
+            with closing(sqlite3.connect(self._path, isolation_level=None)) as db:
+                for setting in _SETTINGS:
+                    db.execute(setting)
+                found: tuple[str] = db.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error as error:
+            return _says_damaged(error)
+        return found[0] != "ok"
+
     def _move_aside(self, error: _UnusableError) -> None:
         """Keep what cannot be used for who wants to look; one of a kind, for disks are small."""
         self._disconnect()
@@ -204,14 +227,8 @@ class Database:
         log.error("%s: %s; moved to %s", self._path, error, target.name)
 
 
-def _unusable(error: Exception) -> _UnusableError | None:
-    if isinstance(error, _UnusableError):
-        return error
-    if isinstance(error, DamagedError):
-        return _UnusableError("damaged", str(error))
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-        return _UnusableError("damaged", str(error))
-    return None
+def _says_damaged(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 def _text(data: bytes) -> str:
