@@ -12,8 +12,8 @@ from bordnetz.edge import environment, run
 from bordnetz.edge.environment import Environment
 from bordnetz.laptop.manifest import load_template
 from bordnetz.laptop.manifest.load import OUTPUTS
-from bordnetz.telemetry import messages
 from bordnetz.ota.config import Desired as Updates
+from bordnetz.telemetry import messages
 from bordnetz.telemetry.config import Desired
 
 PAGE = (ROOT / "docs/operations.md").read_text()
