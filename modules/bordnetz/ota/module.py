@@ -133,9 +133,10 @@ class Ota(Module[Desired]):
         refresh = stack.enter_context(Refresh(state / "trust", self._roots, limits))
         journal = Journal.open(state / "journal.db")
         stack.callback(journal.close)
-        reading: Callable[[], Reading] = lambda: refresh.record.floor.trusted_time.read(  # noqa: E731
-            int(time.time()), limits
-        )
+
+        def reading() -> Reading:
+            return refresh.record.floor.trusted_time.read(int(time.time()), limits)
+
         clock = _Clock(reading)
         chance = random.SystemRandom().random
         outgoing = Outgoing(edge, loop, lambda report: updates.attempted(report))
