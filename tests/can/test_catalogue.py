@@ -378,3 +378,38 @@ def test_j1939_messages_that_only_the_priority_tells_apart_are_matched_by_their_
         (name, "", "shares PGN and addresses; it is matched by its whole id")
         for name in ("EEC1", "CCVS1")
     ]
+
+
+CYCLES = """BA_DEF_ BO_ "GenMsgCycleTime" INT 0 10000;
+BA_DEF_DEF_ "GenMsgCycleTime" 500;
+"""
+
+
+def test_a_message_says_its_length_and_its_cycle() -> None:
+    tail = CYCLES + 'BA_ "GenMsgCycleTime" BO_ 1 20;'
+    loaded = one("BO_ 1 M: 6 X\nBO_ 2 N: 8 X", tail)
+    assert [(m.length, m.cycle) for m in loaded.messages[0]] == [(6, 20), (8, 500)]
+
+
+def test_a_message_of_a_file_without_cycles_has_none() -> None:
+    assert one("BO_ 1 M: 6 X").messages[0][0].cycle == 0
+
+
+@pytest.mark.parametrize("value", ["-1", "1e300", "99999999999999999999"])
+def test_a_cycle_that_cannot_be_is_reported_and_none_is_known(value: str) -> None:
+    loaded = one("BO_ 1 M: 6 X", CYCLES + f'BA_ "GenMsgCycleTime" BO_ 1 {value};')
+    assert loaded.messages[0][0].cycle == 0
+    ((message, signal, reason),) = problems(loaded)
+    assert (message, signal) == ("M", "")
+    assert f"GenMsgCycleTime is '{value}'" in reason
+
+
+def test_a_signal_says_the_limits_that_its_file_sets() -> None:
+    loaded = one(
+        "BO_ 1 M: 8 X\n"
+        ' SG_ A : 0|8@1+ (0.5,-40) [-40|80.5] "" X\n'
+        ' SG_ B : 8|8@1+ (1,0) [0|0] "" X\n'
+        ' SG_ C : 16|8@1+ (1,0) [9|3] "" X'
+    )
+    fields = loaded.messages[0][0].fields
+    assert [field.limits for field in fields] == [(-40.0, 80.5), None, None]

@@ -44,6 +44,8 @@ class Field:
         branch: When it is there.
         selects: The raw values, ascending and below 2**63, under which a multiplexer knows a
             branch (even one without signals); () for a signal that is no multiplexer.
+        limits: The smallest and the largest physical value that the file allows, None where it
+            sets no limits.
     """
 
     signal: Signal
@@ -53,6 +55,7 @@ class Field:
     signed: bool
     branch: Branch
     selects: tuple[int, ...] = ()
+    limits: tuple[float, float] | None = None
 
     @property
     def need(self) -> int:
@@ -70,6 +73,8 @@ class Message:
         id: Arbitration id, `EXTENDED` set for 29 bits.
         match: What of a frame's id tells that it is this message.
         fields: Its readable signals, ordered by the last byte that they need.
+        length: Bytes of data.
+        cycle: Milliseconds between two frames, 0 where the file declares no cycle.
     """
 
     file: Path
@@ -77,6 +82,8 @@ class Message:
     id: int
     match: Match
     fields: tuple[Field, ...]
+    length: int
+    cycle: int
 
     def __str__(self) -> str:
         return f"message '{self.name}' (id {show_id(self.id)}) of {self.file}"
@@ -132,6 +139,8 @@ def parse(content: bytes, path: Path) -> tuple[list[Message], list[Problem]]:
                 id=stated.id,
                 match=Match.PGN if stated.is_j1939 else Match.ID,
                 fields=tuple(sorted(fields, key=lambda field: field.need)),
+                length=stated.length,
+                cycle=stated.cycle,
             )
         )
     return messages, statements.problems + problems
@@ -282,7 +291,17 @@ def _field(signal: StatedSignal, branch: Branch, selects: tuple[int, ...]) -> Fi
         signed=signed,
         branch=branch,
         selects=selects,
+        limits=_limits(signal),
     )
+
+
+def _limits(signal: StatedSignal) -> tuple[float, float] | None:
+    """The limits that the file sets; editors write ``[0|0]`` for none."""
+    try:
+        low, high = float(signal.minimum), float(signal.maximum)
+    except OverflowError:
+        return None
+    return (low, high) if low < high else None
 
 
 def _scaling(signal: StatedSignal, signed: bool) -> tuple[int | float, int | float]:

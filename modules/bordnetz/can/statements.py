@@ -29,6 +29,10 @@ _FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", _J1939)
 _FLOATS = ("1", "2")
 """``SIG_VALTYPE_`` of single and double precision."""
 
+_CYCLE = "GenMsgCycleTime"
+_LONGEST_CYCLE = 3_600_000
+"""Milliseconds; an hour."""
+
 _INTEGER = re.compile(r"[-+]?\d{1,20}")
 _MARK = re.compile(r"(?:m(\d{0,20}))?(M?)")
 """Behind a signal's name: the value that selects it, and whether it selects others."""
@@ -74,6 +78,8 @@ class StatedSignal:
         is_float: IEEE 754.
         factor: Physical value = raw value x factor + offset.
         offset: See ``factor``.
+        minimum: The smallest physical value.
+        maximum: The largest one.
         unit: Of the physical value.
         choices: Texts of raw values.
         selects: It is marked as a multiplexer.
@@ -90,6 +96,8 @@ class StatedSignal:
     is_float: bool
     factor: int | float
     offset: int | float
+    minimum: int | float
+    maximum: int | float
     unit: str
     choices: dict[int, str]
     selects: bool
@@ -111,6 +119,7 @@ class StatedMessage:
         name: What the message is called.
         length: Bytes.
         is_j1939: A J1939 parameter group.
+        cycle: Milliseconds between two frames (``GenMsgCycleTime``), 0 for none.
         signals: By their first bits.
     """
 
@@ -118,6 +127,7 @@ class StatedMessage:
     name: str
     length: int
     is_j1939: bool
+    cycle: int
     signals: list[StatedSignal]
 
 
@@ -301,6 +311,7 @@ class Statements:
             name=self._attribute("SystemMessageLongSymbol", number.value) or name.value,
             length=_integer(length.value, "length"),
             is_j1939=bits == 29 and self._is_j1939(statement),
+            cycle=self._cycle(statement),
             signals=sorted(signals, key=lambda signal: signal.first),
         )
 
@@ -312,6 +323,23 @@ class Statements:
             self._report(statement, number, "", f"{reason}; that is ignored")
             own = None
         return self._all_j1939 if own is None else own == _J1939
+
+    def _cycle(self, statement: Any) -> int:
+        number = statement[1].value
+        try:
+            stated = self._attribute(_CYCLE, number)
+            if stated is None:
+                stated = self._value(_CYCLE, self._defaults.get(_CYCLE)) or "0"
+            try:
+                cycle = float(_number(stated))
+            except (ValueError, OverflowError):
+                cycle = -1
+            if not 0 <= cycle <= _LONGEST_CYCLE:
+                raise _Unusable(f"{_CYCLE} is {stated[:_SHOWN]!r}, not 0 to {_LONGEST_CYCLE} ms")
+        except _Unusable as reason:
+            self._report(statement, number, "", f"{reason}; no cycle is known")
+            return 0
+        return round(cycle)
 
     def _selections(self, number: str, lines: Any) -> dict[str, tuple[str, list[_Range]]]:
         """Of the signals of a message that depend on a multiplexer: that one, and its values."""
@@ -355,6 +383,8 @@ class Statements:
             is_float=self._is_float.pop((number, key), False),
             factor=_number(line[10].value),
             offset=_number(line[12].value),
+            minimum=_number(line[15].value),
+            maximum=_number(line[17].value),
             unit=line[19].value,
             choices=self._choices.pop((number, key), {}),
             selects=mark.endswith("M"),
