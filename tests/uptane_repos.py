@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -294,6 +295,8 @@ class Car:
         self.stored: dict[str, dict[str, bytes]] = {"director": {}, "image": {}}
         self.requests: list[str] = []
         self.limits = TimeLimits()
+        self.server: Callable[[str], bytes | None] | None = None
+        self.known: int | None = None
         self.trust: Trust
 
     def check(self, clock: int | None = None) -> Verified | None:
@@ -305,6 +308,7 @@ class Car:
             complete = True
         finally:
             self._remember(complete)
+            self.known = self.trust.known
         return verified
 
     def recheck(self, clock: int | None = None, *, expired: bool = False) -> Verified:
@@ -314,11 +318,17 @@ class Car:
     def _trust(self, clock: int | None) -> Trust:
         now = self.pair.time if clock is None else clock
         vehicle = Vehicle(VEHICLE, self.ecus)
-        return Trust(vehicle, self.roots, self.floor, now, self.limits)
+        nonce = secrets.token_urlsafe(16) if self.server else None
+        return Trust(
+            vehicle, self.roots, self.floor, now, self.limits, nonce=nonce, known=self.known
+        )
 
     def _answer(self, need: Need) -> bytes | None:
         if need.stored:
             return self.stored[need.repository].get(need.role)
+        if need.repository == "time":
+            self.requests.append("time")
+            return self.server(need.name)
         self.requests.append(f"{need.repository}/{need.name}")
         repo = self.pair.director if need.repository == "director" else self.pair.image
         return repo.files.get(need.name)

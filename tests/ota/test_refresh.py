@@ -14,7 +14,7 @@ from bordnetz.ota.refresh import Refresh
 from bordnetz.ota.source import MissingError, Source, UnreachableError
 from bordnetz.uptane.custom import Campaign
 from bordnetz.uptane.errors import Kind, UptaneError
-from bordnetz.uptane.time import Clock, TimeLimits
+from bordnetz.uptane.time import Clock, Reading, TimeLimits, make_time
 from bordnetz.uptane.trust import Vehicle
 
 LIMITS = TimeLimits()
@@ -105,6 +105,71 @@ def test_an_update_is_found_and_nothing_new_after_it_over_a_restart(car):
         assert car.check(refresh) is None
         assert car.image.asked == []
         assert refresh.recheck(car.vehicle, NOW) == verified
+
+
+class TimeServer(Source):
+    """Answers with the time of the test's clock, or not at all."""
+
+    def __init__(self, pair, boot):
+        self.pair = pair
+        self.boot = boot
+        self.silent = ""
+        self.asked = []
+
+    def fetch(self, name, limit):
+        self.asked.append(name)
+        if self.silent:
+            raise UnreachableError(self.silent)
+        return make_time(self.pair.time_signer, NOW + int(self.boot[0]), nonce=name)
+
+
+def ask(car, refresh, server, clock):
+    return refresh.check(car.director, car.image, car.vehicle, clock, server)
+
+
+def test_what_a_time_server_has_answered_goes_on_with_a_clock_that_nobody_sets(car, pair):
+    boot = [1000.0]
+    server = TimeServer(pair, boot)
+    with Refresh(car.state, pair.roots, LIMITS, lambda: boot[0]) as refresh:
+        wrong = NOW + 9999 * DAY
+        verified = ask(car, refresh, server, wrong)
+        assert refresh.read(wrong) == Reading(NOW + 1000, Clock.AHEAD, stale=False)
+        boot[0] += 2.5
+        assert refresh.read(0) == Reading(NOW + 1002, Clock.BEHIND, stale=False)
+        assert refresh.recheck(car.vehicle, wrong) == verified
+        assert refresh.record.floor.time == NOW + 1000
+    with Refresh(car.state, pair.roots, LIMITS, lambda: boot[0]) as refresh:
+        assert refresh.read(wrong).stale
+        assert refresh.read(0).now == NOW + 1000
+
+
+def test_a_silent_time_server_is_told_and_the_file_has_to_do(car, pair):
+    boot = [1000.0]
+    server = TimeServer(pair, boot)
+    with Refresh(car.state, pair.roots, LIMITS, lambda: boot[0]) as refresh:
+        server.silent = "the connection fails; it is tried again"
+        assert ask(car, refresh, server, NOW) is not None
+        assert refresh.silence == server.silent
+        assert refresh.record.floor.time == NOW
+        server.silent = ""
+        assert ask(car, refresh, server, NOW) is None
+        assert refresh.silence is None
+        boot[0] += 50
+        server.silent = "gone"
+        assert ask(car, refresh, server, NOW) is None
+        assert refresh.read(0).now == NOW + 1050, "the last answer still holds"
+    assert len(set(server.asked)) == 3
+
+
+def test_an_answer_that_is_too_long_is_refused_as_the_time(car, pair):
+    class Endless(Source):
+        def fetch(self, name, limit):
+            raise UptaneError(Kind.ENDLESS_DATA, "too long")
+
+    with car.open() as refresh, pytest.raises(UptaneError) as caught:
+        ask(car, refresh, Endless(), NOW)
+    error = caught.value
+    assert (error.kind, error.repository, error.role) == (Kind.ENDLESS_DATA, "director", "time")
 
 
 def test_nothing_new_writes_nothing(car, monkeypatch):

@@ -26,11 +26,21 @@ clocks = st.integers(-(1 << 40), 1 << 40)
 limits = st.builds(TimeLimits, st.integers(0, 10**9), st.integers(0, 10**9))
 
 
-@given(times, sequences, st.none() | st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True))
-def test_what_is_made_is_verified(time, sequence, nonce):
-    data = make_time(SIGNER, time, sequence, nonce)
+nonces = st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True)
+
+
+@given(times, sequences)
+def test_what_is_made_is_verified(time, sequence):
+    data = make_time(SIGNER, time, sequence)
     keys = [OTHER.public_key, SIGNER.public_key]
-    assert verify_time(data, keys) == Attested(time, sequence, nonce)
+    assert verify_time(data, keys) == Attested(time, sequence)
+
+
+@given(times, nonces)
+def test_an_answer_that_is_made_is_verified(time, nonce):
+    data = make_time(SIGNER, time, nonce=nonce)
+    keys = [OTHER.public_key, SIGNER.public_key]
+    assert verify_time(data, keys) == Attested(time, nonce=nonce)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +65,12 @@ def test_the_file_is_small_canonical_json():
 def test_a_time_that_no_car_takes_is_not_made(time, sequence):
     with pytest.raises(ValueError, match=r"time|sequence"):
         make_time(SIGNER, time, sequence)
+
+
+def test_a_time_is_a_file_or_an_answer_and_not_both():
+    for sequence, nonce in ((None, None), (1, "abc")):
+        with pytest.raises(ValueError, match="sequence"):
+            make_time(SIGNER, 5, sequence, nonce)
 
 
 def refused(data, keys, kind):
@@ -82,7 +98,6 @@ def test_another_key_under_the_right_id_does_not_count():
     [
         lambda document: document["signed"].update(time=6),
         lambda document: document["signed"].update(sequence=2),
-        lambda document: document["signed"].update(nonce="abc"),
         lambda document: document["signatures"][0].update(sig="00" * 64),
         lambda document: document["signatures"][0].update(sig="no hexadecimal"),
         lambda document: document["signatures"][0].update(sig=""),
@@ -104,7 +119,7 @@ def test_a_time_changed_after_signing_is_refused(change):
         lambda document: document["signed"].update(time=True),
         lambda document: document["signed"].update(time=-5),
         lambda document: document["signed"].update(sequence=0),
-        lambda document: document["signed"].update(nonce="a b"),
+        lambda document: document["signed"].update(nonce="abc"),
         lambda document: document["signed"].update(more=1),
         lambda document: document["signed"].pop("sequence"),
         lambda document: document.update(more=1),
@@ -118,6 +133,13 @@ def test_a_time_of_another_form_is_refused(change):
     refused(json.dumps(document).encode(), [SIGNER.public_key], Kind.BAD_METADATA)
 
 
+@pytest.mark.parametrize("nonce", ["", "a b", "a" * 129, 5, None])
+def test_an_answer_with_a_nonce_that_is_none_is_refused(nonce):
+    document = json.loads(make_time(SIGNER, 5, nonce="abc"))
+    document["signed"]["nonce"] = nonce
+    refused(json.dumps(document).encode(), [SIGNER.public_key], Kind.BAD_METADATA)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_and_nothing_else_happens(data):
     with pytest.raises(UptaneError):
@@ -127,21 +149,52 @@ def test_any_bytes_are_refused_and_nothing_else_happens(data):
 # -- trusted time
 
 
-@given(st.lists(st.tuples(times, sequences), max_size=20))
-def test_neither_time_nor_sequence_ever_sinks(offered):
+few = st.integers(1, 5)
+
+
+@given(st.lists(st.tuples(times | few, sequences | few, st.booleans()), max_size=20))
+def test_neither_time_nor_sequence_ever_sinks_whatever_comes_in_turn(offered):
     trusted = TrustedTime()
-    for time, sequence in offered:
+    for time, sequence, answers in offered:
         before = trusted
+        if answers:
+            trusted = trusted.take(Attested(time, nonce="abc"), "abc")
+            assert trusted == TrustedTime(max(time, before.time), before.sequence)
+            continue
         try:
             trusted = trusted.take(Attested(time, sequence))
         except UptaneError as error:
             refusal = error
             assert refusal.kind is Kind.ROLLBACK
-            assert sequence <= before.sequence or time < before.time
+            assert sequence < before.sequence or (
+                sequence == before.sequence and time > before.time
+            )
         else:
-            assert trusted == TrustedTime(time, sequence)
+            assert trusted == TrustedTime(max(time, before.time), sequence)
         assert trusted.time >= before.time
         assert trusted.sequence >= before.sequence
+
+
+@given(times, times, sequences)
+def test_the_file_that_was_there_before_an_answer_is_still_taken_after_it(file, answer, sequence):
+    first = TrustedTime().take(Attested(file, sequence))
+    second = first.take(Attested(answer, nonce="abc"), "abc")
+    assert second.take(Attested(file, sequence)) == second
+
+
+@given(nonces, nonces)
+def test_an_answer_to_another_question_is_refused(asked, answered):
+    assume(asked != answered)
+    with pytest.raises(UptaneError) as caught:
+        TrustedTime().take(Attested(5, nonce=answered), asked)
+    assert caught.value.kind is Kind.ROLLBACK
+
+
+def test_a_file_is_no_answer_and_an_answer_no_file():
+    for attested, asked in ((Attested(5, 1), "abc"), (Attested(5, nonce="abc"), None)):
+        with pytest.raises(UptaneError) as caught:
+            TrustedTime().take(attested, asked)
+        assert caught.value.kind is Kind.ROLLBACK
 
 
 @given(times, sequences)
@@ -151,8 +204,8 @@ def test_the_same_time_may_come_again(time, sequence):
 
 
 @given(times, times, sequences)
-def test_two_times_of_one_sequence_are_never_taken_both(time, other, sequence):
-    assume(time != other)
+def test_a_later_time_of_a_sequence_that_was_there_is_refused(time, other, sequence):
+    assume(time < other)
     with pytest.raises(UptaneError) as caught:
         TrustedTime(time, sequence).take(Attested(other, sequence))
     assert caught.value.kind is Kind.ROLLBACK
@@ -174,6 +227,15 @@ def test_the_clock_counts_between_the_floor_and_its_cap_and_nowhere_else(floor, 
 @given(times, clocks, limits)
 def test_a_time_is_stale_when_the_clock_says_so_however_far_it_is_off(floor, clock, limits):
     assert TrustedTime(floor, 1).read(clock, limits).stale == (clock > floor + limits.stale)
+
+
+@given(times, times, clocks, limits)
+def test_what_an_answer_has_told_counts_and_the_clock_does_not(floor, known, clock, limits):
+    reading = TrustedTime(floor, 1).read(clock, limits, known)
+    assert reading.now == max(floor, known)
+    assert not reading.stale
+    assert (reading.clock is Clock.GOOD) == (abs(clock - reading.now) <= 60)
+    assert (reading.clock is Clock.AHEAD) == (clock > reading.now + 60)
 
 
 @given(times, clocks, clocks, limits)

@@ -6,7 +6,7 @@ import pytest
 from uptane_repos import DAY, NOW, Car, Pair, ecu, moment
 
 from bordnetz.uptane.errors import Kind, UptaneError
-from bordnetz.uptane.time import Clock
+from bordnetz.uptane.time import Clock, Reading, make_time
 
 
 @pytest.fixture
@@ -290,6 +290,66 @@ def test_a_time_key_taken_away_counts_although_that_check_fails(pair):
     assert (caught.value.kind, caught.value.role) == (Kind.MISSING, "time")
     pair.publish_time()
     assert car.check(NOW).targets[0].name == "app-1"
+
+
+def test_a_time_server_is_asked_in_place_of_the_file(pair):
+    car = Car(pair)
+    asked = []
+
+    def answer(nonce):
+        asked.append(nonce)
+        return make_time(pair.time_signer, NOW + 5, nonce=nonce)
+
+    car.server = answer
+    assert car.check(clock=0) is not None
+    assert car.requests[:3] == ["director/2.root.json", "time", "director/timestamp.json"]
+    assert car.floor.time == NOW + 5
+    assert car.trust.reading == Reading(NOW + 5, Clock.BEHIND, stale=False)
+    car.check(clock=0)
+    assert len(set(asked)) == 2
+
+
+def test_where_the_time_server_is_silent_the_file_has_to_do(pair):
+    car = Car(pair)
+    car.server = lambda nonce: None
+    assert car.check() is not None
+    assert car.requests[1:3] == ["time", "director/time.json"]
+    assert (car.floor.time, car.known) == (NOW, None)
+
+
+def test_after_an_answer_an_older_file_is_taken_and_makes_nothing_older(pair):
+    car = Car(pair)
+    car.server = lambda nonce: make_time(pair.time_signer, NOW + DAY, nonce=nonce)
+    car.check()
+    car.server = None
+    assert car.check() is None
+    assert (car.floor.time, car.floor.sequence) == (NOW + DAY, pair.sequence)
+
+
+def test_with_an_answer_a_car_whose_clock_is_years_ahead_installs_all_the_same(pair):
+    car = Car(pair)
+    with pytest.raises(UptaneError) as caught:
+        car.check(NOW + 4000 * DAY)
+    assert caught.value.kind is Kind.FREEZE
+    car.server = lambda nonce: make_time(pair.time_signer, NOW + 5, nonce=nonce)
+    verified = car.check(NOW + 4000 * DAY)
+    assert verified is not None
+    assert car.recheck(NOW + 4000 * DAY) == verified
+
+
+def test_a_time_key_taken_away_takes_away_what_it_has_answered(pair):
+    car = Car(pair)
+    car.server = lambda nonce: make_time(pair.time_signer, NOW + 5000 * DAY, nonce=nonce)
+    with pytest.raises(UptaneError):
+        car.check()
+    assert car.known == car.floor.time == NOW + 5000 * DAY
+    new = Pair().time_signer
+    pair.time_signer, pair.sequence = new, 0
+    pair.name_time_keys(new.public_key)
+    pair.publish_time()
+    car.server = None
+    assert car.check() is not None
+    assert (car.floor.time, car.known) == (NOW, None)
 
 
 def test_a_time_key_added_takes_nothing_away(pair):

@@ -135,7 +135,7 @@ class Ota(Module[Desired]):
         stack.callback(journal.close)
 
         def reading() -> Reading:
-            return refresh.record.floor.trusted_time.read(int(time.time()), limits)
+            return refresh.read(int(time.time()))
 
         clock = _Clock(reading)
         chance = random.SystemRandom().random

@@ -10,7 +10,7 @@ from pathlib import Path
 from bordnetz.ota.config import Desired, Reference
 from bordnetz.ota.folder import FolderSource
 from bordnetz.ota.http import HttpSource
-from bordnetz.ota.source import PayloadSource
+from bordnetz.ota.source import PayloadSource, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,15 @@ class Origin:
     def image(self) -> Iterator[PayloadSource]:
         """The image repository's metadata; raises as `director`."""
         with self._open("image") as source:
+            yield source
+
+    @contextmanager
+    def time(self) -> Iterator[Source | None]:
+        """The time server, None where there is none to ask; raises as `director`."""
+        if self.reference is None or self.reference.time is None:
+            yield None
+            return
+        with self._open("time") as source:
             yield source
 
     @contextmanager

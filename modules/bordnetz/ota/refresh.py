@@ -10,10 +10,17 @@ After a verification, also a failed one, first the floor is on the disk, then wh
 stored: of one that ended well all of it, of a failed one the root metadata alone.  So what is
 stored below root always was verified together, and it can be verified again without a network
 before it is installed.
+
+What a time server has answered holds as long as this program runs, by a clock that nobody sets and
+that goes on while the head unit sleeps (CLOCK_BOOTTIME).
 """
 
 from __future__ import annotations
 
+import logging
+import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +28,7 @@ from typing import Self
 from bordnetz.ota import durable
 from bordnetz.ota.cache import Cache
 from bordnetz.ota.floor import FloorRecord
-from bordnetz.ota.source import MissingError, Source
+from bordnetz.ota.source import MissingError, Source, SourceError
 from bordnetz.uptane.errors import UptaneError
 from bordnetz.uptane.steps import Need, drive
 from bordnetz.uptane.target import Verified
@@ -29,6 +36,12 @@ from bordnetz.uptane.time import Reading, TimeLimits
 from bordnetz.uptane.trust import Roots, Trust, Vehicle
 
 __all__ = ["Refresh"]
+
+log = logging.getLogger(__name__)
+
+
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Refresh:
@@ -40,22 +53,33 @@ class Refresh:
         record: The floor; the job engine raises its release counters.
         reading: What time it was at the last verification; None: that was not known, or there was
             none yet.
+        silence: Why the time server did not answer at the last check; None: it did, or there was
+            none to ask.
     """
 
     record: FloorRecord
     reading: Reading | None
+    silence: str | None
 
-    def __init__(self, state: Path, roots: Roots, limits: TimeLimits) -> None:
+    def __init__(
+        self,
+        state: Path,
+        roots: Roots,
+        limits: TimeLimits,
+        boottime: Callable[[], float] = _boottime,
+    ) -> None:
         """Name it; it is opened by ``with``.
 
         Args:
             state: The folder for all that has to last, for this vehicle and these roots alone.
             roots: The root metadata that the vehicle left the factory with.
             limits: How far the system clock is believed.
+            boottime: Seconds since the head unit was started.
         """
         self._state = state
         self._roots = roots
         self._limits = limits
+        self._boottime = boottime
         self._lock = durable.Lock(state / "lock")
 
     def __enter__(self) -> Self:
@@ -75,6 +99,8 @@ class Refresh:
             self._lock.__exit__(None, None, None)
             raise
         self.reading = None
+        self.silence = None
+        self._answer: tuple[int, float] | None = None
         return self
 
     def __exit__(
@@ -85,8 +111,21 @@ class Refresh:
     ) -> None:
         self._lock.__exit__(kind, error, trace)
 
+    def read(self, clock: int) -> Reading:
+        """What time it is now, from any thread.
+
+        Args:
+            clock: What the system clock says, seconds since 1970 UTC.
+        """
+        return self.record.floor.trusted_time.read(clock, self._limits, self._known())
+
     def check(
-        self, director: Source, image: Source, vehicle: Vehicle, clock: int
+        self,
+        director: Source,
+        image: Source,
+        vehicle: Vehicle,
+        clock: int,
+        server: Source | None = None,
     ) -> Verified | None:
         """Look for what the director wants.
 
@@ -95,6 +134,8 @@ class Refresh:
             image: The image repository.
             vehicle: This vehicle, with what is installed on it.
             clock: What the system clock says, seconds since 1970 UTC.
+            server: Answers the question that a file's name is with the time; where it is silent,
+                the director's time.json has to do.
 
         Returns:
             What it wants; None where nothing is new since the last verification that ended well.
@@ -106,6 +147,9 @@ class Refresh:
             DurableError: The disk does not take what has to be kept.
         """
         sources = {"director": director, "image": image}
+        known = self._known()
+        self.silence = None
+        answered = 0.0
 
         def answer(need: Need) -> bytes | None:
             if need.stored:
@@ -113,6 +157,11 @@ class Refresh:
                     # Whoever knows this one takes all that hangs on it for stored.
                     return None
                 return self._cache.read(need.repository, need.role, need.limit)
+            if need.repository == "time" and server is not None:
+                nonlocal answered
+                data = self._ask(server, need)
+                answered = self._boottime()
+                return data
             try:
                 return sources[need.repository].fetch(need.name, need.limit)
             except MissingError:
@@ -121,13 +170,18 @@ class Refresh:
                 # The source does not know whose file it was.
                 raise UptaneError(error.kind, str(error), need.repository, need.role) from None
 
-        trust = self._trust(vehicle, clock)
+        nonce = None if server is None else secrets.token_urlsafe(16)
+        trust = self._trust(vehicle, clock, known, nonce)
         complete = False
         try:
             verified = drive(trust.check(), answer)
             complete = True
         finally:
             self.reading = trust.reading
+            if trust.known is None:
+                self._answer = None
+            elif trust.known != known:
+                self._answer = trust.known, answered
             self._keep(trust, complete=complete)
         return verified
 
@@ -149,14 +203,38 @@ class Refresh:
                 return self._cache.read(need.repository, need.role, need.limit)
             return None
 
-        trust = self._trust(vehicle, clock)
+        trust = self._trust(vehicle, clock, self._known())
         try:
             return drive(trust.recheck(expired=expired), answer)
         finally:
             self.reading = trust.reading
 
-    def _trust(self, vehicle: Vehicle, clock: int) -> Trust:
-        return Trust(vehicle, self._roots, self.record.floor, clock, self._limits)
+    def _trust(
+        self, vehicle: Vehicle, clock: int, known: int | None, nonce: str | None = None
+    ) -> Trust:
+        return Trust(
+            vehicle,
+            self._roots,
+            self.record.floor,
+            clock,
+            self._limits,
+            nonce=nonce,
+            known=known,
+        )
+
+    def _known(self) -> int | None:
+        answer = self._answer
+        return None if answer is None else answer[0] + int(self._boottime() - answer[1])
+
+    def _ask(self, server: Source, need: Need) -> bytes | None:
+        try:
+            return server.fetch(need.name, need.limit)
+        except SourceError as error:
+            self.silence = str(error)
+            log.warning("the time server is silent, time.json has to do: %s", error)
+            return None
+        except UptaneError as error:
+            raise UptaneError(error.kind, str(error), "director", need.role) from None
 
     def _keep(self, trust: Trust, *, complete: bool) -> None:
         self.record.keep(trust.floor)

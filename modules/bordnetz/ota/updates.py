@@ -222,8 +222,8 @@ class Updates:
     def _check(self, origin: Origin) -> Verified:
         """What the director wants, whether it is new or not."""
         vehicle, clock = self._vehicle(), int(time.time())
-        with origin.director() as director, origin.image() as image:
-            verified = self._refresh.check(director, image, vehicle, clock)
+        with origin.director() as director, origin.image() as image, origin.time() as server:
+            verified = self._refresh.check(director, image, vehicle, clock, server)
         if verified is None:
             # Nothing is new; but what was asked for before may not be installed yet.
             verified = self._verified or self._refresh.recheck(vehicle, clock, expired=True)

@@ -59,7 +59,7 @@ class Floor:
             each role of targets that the last snapshot named.
         counters: Release counter of what was installed last, by ECU.
         time: The newest verified time, seconds since 1970 UTC.
-        sequence: Of that time.
+        sequence: Of the newest verified file with one.
     """
 
     versions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -19,7 +19,8 @@ class Need:
     """A file that is needed next.
 
     Attributes:
-        repository: Whose: ``director`` or ``image``.
+        repository: Whose: ``director`` or ``image``; ``time`` is a time server, which may be
+            silent (None), and whose file's name is the question.
         role: Of which role; ``time`` is the signed time.
         name: Of the file in the repository.
         limit: Bytes that it may have.

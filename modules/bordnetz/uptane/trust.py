@@ -8,8 +8,9 @@ and ends with a `Verified` and a new `Floor`, or with an `UptaneError` of the ki
 The standard's steps, and what this adds (+):
 
 1.  Time: the newest signed by a time key of the director's root; it never goes back [rollback],
-    must once have been there [missing], and its signature counts [badSignature].  The system clock
-    is believed within limits (`bordnetz.uptane.time`).
+    must once have been there [missing], and its signature counts [badSignature].  Where a time
+    server answers, it has to answer this question [rollback].  The system clock is believed within
+    limits (`bordnetz.uptane.time`).
 2.  Director root: one version after the other, each signed by the old and the new keys
     [badSignature], with exactly its version [rollback], not below the floor [rollback], in the end
     not expired [freeze].  Were keys of timestamp or snapshot taken away, what was stored is
@@ -49,6 +50,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from securesystemslib.signer import Key
 from tuf.api.metadata import Root, TargetFile
 
 from bordnetz.uptane.custom import Campaign, ImageCustom, RootCustom
@@ -84,10 +86,20 @@ class Trust:
         director: The director repository.
         image: The image repository.
         reading: What time it is; None as long as that is not known.
+        known: What time it is by the answer of a time server; None: there was none, or its key
+            was taken away.
     """
 
     def __init__(
-        self, vehicle: Vehicle, roots: Roots, floor: Floor, clock: int, limits: TimeLimits
+        self,
+        vehicle: Vehicle,
+        roots: Roots,
+        floor: Floor,
+        clock: int,
+        limits: TimeLimits,
+        *,
+        nonce: str | None = None,
+        known: int | None = None,
     ) -> None:
         """Begin.
 
@@ -97,6 +109,8 @@ class Trust:
             floor: As the last verification has left it.
             clock: What the system clock says, seconds since 1970 UTC.
             limits: How far it is believed.
+            nonce: Never used before, to ask a time server with; None: there is none to ask.
+            known: What time it is by an earlier answer and the time since; None: there was none.
         """
         versions = floor.versions
         self.director = Repository(
@@ -104,10 +118,12 @@ class Trust:
         )
         self.image = Repository("image", roots.image, versions.get("image", {}), IMAGE)
         self.reading: Reading | None = None
+        self.known = known
         self._vehicle = vehicle
         self._floor = floor
         self._clock = clock
         self._limits = limits
+        self._nonce = nonce
 
     @property
     def floor(self) -> Floor:
@@ -156,8 +172,7 @@ class Trust:
                 role: repository.floor[role] for role in repository.floor.keys() & {"root"}
             }
         yield from self.director.walk()
-        reading = self._floor.trusted_time.read(self._clock, self._limits)
-        self.reading = reading
+        reading = self._read_clock()
         now = 0 if expired else reading.now
         self.director.at(now)
         yield from self._check_timestamp(self.director)
@@ -210,20 +225,36 @@ class Trust:
         lineage = self.director.lineage
         if any(_time_keys(old) - _time_keys(new) for old, new in pairwise(lineage)):
             self._floor = self._floor.with_time(TrustedTime())
+            self.known = None
 
     def _read_time(self) -> Steps[Reading]:
         root = self.director.root
-        ids = _time_key_ids(root)
-        data = yield Need("director", "time", "time.json", LIMIT)
+        keys = [root.keys[one] for one in _time_key_ids(root) if one in root.keys]
+        if not (yield from self._ask_time(keys)):
+            data = yield Need("director", "time", "time.json", LIMIT)
+            trusted = self._floor.trusted_time
+            if data is not None:
+                self._floor = self._floor.with_time(trusted.take(verify_time(data, keys)))
+            elif trusted == TrustedTime():
+                text = "no signed time has ever come; publish time.json beside the metadata"
+                raise UptaneError(Kind.MISSING, text, "director", "time")
+        return self._read_clock()
+
+    def _ask_time(self, keys: list[Key]) -> Steps[bool]:
+        """Whether a time server has answered."""
+        if self._nonce is None:
+            return False
+        data = yield Need("time", "time", self._nonce, LIMIT)
+        if data is None:
+            return False
+        trusted = self._floor.trusted_time.take(verify_time(data, keys), self._nonce)
+        self._floor = self._floor.with_time(trusted)
+        self.known = trusted.time
+        return True
+
+    def _read_clock(self) -> Reading:
         trusted = self._floor.trusted_time
-        if data is not None:
-            keys = [root.keys[one] for one in ids if one in root.keys]
-            trusted = trusted.take(verify_time(data, keys))
-            self._floor = self._floor.with_time(trusted)
-        elif not trusted.sequence:
-            text = "no signed time has ever come; publish time.json beside the metadata"
-            raise UptaneError(Kind.MISSING, text, "director", "time")
-        self.reading = trusted.read(self._clock, self._limits)
+        self.reading = trusted.read(self._clock, self._limits, self.known)
         return self.reading
 
     def _check_timestamp(self, repository: Repository) -> Steps[None]:
