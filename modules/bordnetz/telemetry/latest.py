@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bordnetz.can.slots import Slots
 from bordnetz.series import Group, Samples, Signal
-from bordnetz.telemetry.slots import Slots
 
 
 @dataclass(frozen=True, slots=True)

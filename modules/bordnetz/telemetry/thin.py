@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bordnetz.can.slots import Slots
 from bordnetz.series import Group
-from bordnetz.telemetry.slots import Slots
 
 
 class Thinner:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from bordnetz.telemetry.slots import Slots
+from bordnetz.can.slots import Slots
 
 
 def of(slots, *series):
