@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from bordnetz.laptop.store.command import signed_url
+from bordnetz.uptane.keys import generate
+from bordnetz.uptane.time import verify_time
 
 CONTENT = bytes(range(256)) * 40
 
@@ -111,3 +113,33 @@ def test_a_fault_that_is_none_is_told(folder):
     )
     assert done.returncode == 2
     assert "endless" in done.stderr
+
+
+@pytest.fixture
+def time_key(tmp_path):
+    return generate(tmp_path / "time.pem"), str(tmp_path / "time.pem")
+
+
+def test_a_time_server_signs_the_question_and_what_time_it_is(start, time_key):
+    signer, file = time_key
+    state = start("--time-key", file, "--time-ahead", "31")
+    before = int(time.time())
+    status, _, body = ask(state, "time/a-Nonce_1")
+    answer = verify_time(body, [signer.public_key])
+    assert (status, answer.nonce, answer.sequence) == (200, "a-Nonce_1", None)
+    assert before <= answer.time - 31 * 86_400 <= time.time()
+
+
+def test_a_time_server_answers_no_question_that_is_none_and_nobody_without_a_signature(
+    start, time_key
+):
+    state = start("--time-key", time_key[1], "--fault", "lose=time/lost")
+    assert ask(state, "time/")[0] == 400
+    assert ask(state, "time/a%20b")[0] == 400
+    assert ask(state, "time/" + "a" * 129)[0] == 400
+    assert ask(state, "time/abc", query="")[0] == 403
+    assert ask(state, "time/lost")[0] == 404
+
+
+def test_without_a_key_there_is_no_time_server(start):
+    assert ask(start(), "time/abc")[0] == 404

@@ -26,12 +26,14 @@ class Reference(_Model):
         director: This vehicle's director repository.
         image: The image repository's metadata.
         targets: The payloads.
+        time: A time server; None: there is none, and the director's time.json has to do.
     """
 
     id: Name
     director: Url
     image: Url
     targets: Url
+    time: Url | None = None
 
 
 class Metered(_Model):

@@ -8,7 +8,8 @@ stage                what is counted
 ``attempts``         attempts at their end: succeeded ones are sent on, others dropped by result
 ===================  ============================================================================
 
-Beside them ``payload_bytes``: what came over the air for payloads.
+Beside them ``payload_bytes``: what came over the air for payloads, and ``time_silent``: looks at
+which the time server did not answer.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Figures:
         self._looks = metrics.stage("looks", "looks for updates")
         self._attempts = metrics.stage("attempts", "attempts to update")
         self._bytes = metrics.counter("payload_bytes", "payload bytes over the air")
+        self._silent = metrics.counter("time_silent", "looks without an answer of the time server")
 
     def looked(self, error: BordnetzError | None = None) -> None:
         """Count a look.
@@ -59,6 +61,10 @@ class Figures:
             self._attempts.sent()
         else:
             self._attempts.dropped(report["result"])
+
+    def silent(self) -> None:
+        """Count a look at which the time server did not answer."""
+        self._silent.inc()
 
     def received(self, count: int) -> None:
         """Count bytes of payloads."""

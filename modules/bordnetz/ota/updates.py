@@ -113,6 +113,7 @@ class Updates:
         self._told: dict[str, Installed | None] | None = None
         self._told_at = 0.0
         self._rebooted = float("-inf")
+        self._server = "none"
 
     # -- for any thread
 
@@ -223,7 +224,13 @@ class Updates:
         """What the director wants, whether it is new or not."""
         vehicle, clock = self._vehicle(), int(time.time())
         with origin.director() as director, origin.image() as image, origin.time() as server:
-            verified = self._refresh.check(director, image, vehicle, clock, server)
+            try:
+                verified = self._refresh.check(director, image, vehicle, clock, server)
+            finally:
+                self._server = "none" if server is None else "answers"
+                if self._refresh.silence is not None:
+                    self._server = "silent"
+                    self._figures.silent()
         if verified is None:
             # Nothing is new; but what was asked for before may not be installed yet.
             verified = self._verified or self._refresh.recheck(vehicle, clock, expired=True)
@@ -286,6 +293,7 @@ class Updates:
         return {
             "time": floor.time,
             "clock": reading.clock.value if reading else "unknown",
+            "timeServer": self._server,
             "director": floor.versions.get("director", {}).get("targets", 0),
             "image": floor.versions.get("image", {}).get("targets", 0),
         }

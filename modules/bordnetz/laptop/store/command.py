@@ -14,10 +14,13 @@ import click
 from bordnetz.errors import BordnetzError
 from bordnetz.laptop.hub.ca import Ca
 from bordnetz.laptop.store.access import Access
+from bordnetz.laptop.store.clock import TimeServer
 from bordnetz.laptop.store.faults import FAULTS, Fault
 from bordnetz.laptop.store.server import Store
+from bordnetz.uptane.keys import load
 
 _PLACE = "store.json"
+_DAY = 86_400
 
 
 @click.group(name="store")
@@ -36,13 +39,34 @@ def store() -> None:
 @click.option("--address", default="127.0.0.1", show_default=True, help="Loopback address.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.")
 @click.option("--fault", "faults", multiple=True, metavar="KIND=GLOB", help="Do this wrong.")
-def run(folder: Path, state: Path, address: str, port: int, faults: tuple[str, ...]) -> None:
+@click.option(
+    "--time-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The director's time key: time/NONCE is then answered with a signed time.",
+)
+@click.option(
+    "--time-ahead",
+    type=click.IntRange(0, 36_500),
+    default=0,
+    metavar="DAYS",
+    help="That time is so far ahead, to see what expires.",
+)
+def run(
+    folder: Path,
+    state: Path,
+    address: str,
+    port: int,
+    faults: tuple[str, ...],
+    time_key: Path | None,
+    time_ahead: int,
+) -> None:
     """Serve FOLDER until Ctrl-C or SIGTERM; prints its address when it is ready."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     wrong = [Fault.parse(text) for text in faults]
+    clock = None if time_key is None else TimeServer(load(str(time_key)), time_ahead * _DAY)
     context = Ca(state).server_context(address)
     try:
-        server = Store(folder, Access(state / "access.key"), context, address, port, wrong)
+        server = Store(folder, Access(state / "access.key"), context, address, port, wrong, clock)
     except OSError as error:
         raise BordnetzError(f"{address}:{port}: {error.strerror}; name a free --port") from error
     base = f"https://{address}:{server.server_address[1]}"

@@ -6,6 +6,7 @@ signed query (`Access`).  One thread a connection; loopback only.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import ssl
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from bordnetz.laptop.store.access import Access
+from bordnetz.laptop.store.clock import FOLDER, TimeServer
 from bordnetz.laptop.store.faults import Fault
 
 _CHUNK = 1 << 18
@@ -37,6 +39,7 @@ class Store(ThreadingHTTPServer):
         address: Loopback address.
         port: 0 takes a free one.
         faults: What to do wrong.
+        clock: Answers what is asked below `FOLDER`; None: nothing is there.
     """
 
     daemon_threads = True
@@ -49,12 +52,14 @@ class Store(ThreadingHTTPServer):
         address: str = "127.0.0.1",
         port: int = 0,
         faults: Sequence[Fault] = (),
+        clock: TimeServer | None = None,
     ) -> None:
         super().__init__((address, port), _Handler)
         self.folder = folder.resolve()
         self.access = access
         self.faults = tuple(faults)
         self.context = context
+        self.clock = clock
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection; the handshake is left to its thread."""
@@ -91,6 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("forbid", "lose"):
             self._refuse(HTTPStatus.FORBIDDEN if fault == "forbid" else HTTPStatus.NOT_FOUND)
             return
+        if self.server.clock is not None and path.startswith(FOLDER):
+            self._tell(self.server.clock.answer(path.removeprefix(FOLDER)), fault, body=body)
+            return
         file = (self.server.folder / path).resolve()
         if not file.is_relative_to(self.server.folder) or not file.is_file():
             self._refuse(HTTPStatus.NOT_FOUND)
@@ -99,6 +107,13 @@ class _Handler(BaseHTTPRequestHandler):
             status = os.fstat(opened.fileno())
             tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
             self._send(opened, status.st_size, tag, fault, body=body)
+
+    def _tell(self, answer: bytes | None, fault: str, *, body: bool) -> None:
+        if answer is None:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        with io.BytesIO(answer) as file:
+            self._send(file, len(answer), '"time"', fault, body=body)
 
     def _send(self, file: Any, size: int, tag: str, fault: str, *, body: bool) -> None:
         wanted = self.headers.get("If-Match")

@@ -25,12 +25,14 @@ class Attack:
         kinds: The words of which the car must use one.
         faults: Of the store.
         tamper: What is done to the store's folder after the update is published.
+        held: Days since which the store shows nothing newer; the time server knows how late it is.
     """
 
     text: str
     kinds: tuple[str, ...]
     faults: tuple[str, ...] = ()
     tamper: Callable[[Release], None] | None = None
+    held: int = 0
 
 
 def _replay(release: Release) -> None:
@@ -66,6 +68,7 @@ ATTACKS = {
     "slowRetrieval": Attack(
         "lets metadata drip, a byte a second", ("slowRetrieval",), ("slow=image/*",)
     ),
+    "freeze": Attack("holds back for 31 days whatever is newer", ("freeze",), held=31),
     "partialBundle": Attack(
         f"holds back the payload for '{MAPS}' of a group",
         ("download",),

@@ -55,6 +55,11 @@ class Release:
         """The director's and the image repository's root metadata, as of the factory."""
         return self.release / "director-root.json", self.release / "image-root.json"
 
+    @property
+    def time_key(self) -> Path:
+        """The key of the time server."""
+        return self.folder / "keys" / "director-time.pem"
+
     def begin(self, *others: str) -> None:
         """Make keys, the first roots and the car.
 

@@ -119,6 +119,8 @@ class Story:
     def store_command(self) -> list[str]:
         """Arguments of ``bordnetz`` that serve what was published."""
         arguments = ["store", "run", str(self._release.store), "--state", str(self.state)]
+        arguments += ["--time-key", str(self._release.time_key)]
+        arguments += ["--time-ahead", str(self._attack.held if self._attack else 0)]
         return arguments + [f"--fault={fault}" for fault in self.faults]
 
     @property
@@ -188,6 +190,7 @@ class Story:
             "director": f"director/{DEVICE}",
             "image": "image",
             "targets": "targets",
+            "time": "time",
         }
         urls = {name: signed_url(self.state, path, _SIGNED) for name, path in where.items()}
         control.set(MODULE, {"campaign": {"id": CAMPAIGN, **urls}})
