@@ -49,7 +49,7 @@ def story(tmp_path):
 
 def test_an_update_of_which_nothing_was_seen_is_no_success(story):
     wrong = story("").wrong()
-    assert len(wrong) == 6
+    assert len(wrong) == 7
     assert "the final reports say nothing, not succeeded" in wrong
 
 

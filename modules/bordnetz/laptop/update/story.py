@@ -40,6 +40,7 @@ class Seen:
         final: The final reports, by attempt; how often each came.
         events: What was refused, by kind.
         active: What is active, by ECU, as reported.
+        answered: Whether the time server has answered the car.
         signal: Whether the new bundle's signal has arrived.
         manifest: What the release tool says of the car after the last manifest.
     """
@@ -51,6 +52,7 @@ class Seen:
     finals: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     active: dict[str, Any] = field(default_factory=dict)
+    answered: bool = False
     signal: bool = False
     manifests: int = 0
 
@@ -170,14 +172,16 @@ class Story:
             return
         self.seen.active = dict(reported.get("targets") or {})
         self.seen.signal |= NEW_SIGNAL in signals
+        trust = reported.get("trust") or {}
+        self.seen.answered |= trust.get("timeServer") == "answers"
         campaign = reported.get("update") or {}
         self._note(campaign)
-        if not self._referred and "trust" not in reported and not campaign:
+        if not self._referred and not trust and not campaign:
             # The module has not come up yet.
             return
         if not self._referred:
             self._refer(control)
-        elif self._replays and (reported.get("trust") or {}).get("director"):
+        elif self._replays and trust.get("director"):
             self._tamper(control)
         question = reported.get("driver") or {}
         if self.seen.refused_driving and question.get("asked") and not self._attack:
@@ -264,6 +268,8 @@ class Story:
         wrong = []
         if not seen.refused_driving:
             wrong.append("the car has not refused to install while it was driven")
+        if not seen.answered:
+            wrong.append("the time server has not answered the car")
         if not seen.consented:
             wrong.append("the driver was not asked")
         results = [report["result"] for report in seen.final.values()]
