@@ -9,6 +9,9 @@ channel = "can0"
 bitrate = 500_000
 dbc = ["powertrain.dbc"]     # relative to the vehicle file
 
+[checks]                     # counters, checksums and cycles: see `bordnetz.can.checks`
+cycles = true
+
 [ota]                        # how updates are trusted and installed: read by the module ota alone
 """
 
@@ -33,6 +36,7 @@ from pydantic import (
     model_validator,
 )
 
+from bordnetz.can.checks import Checks
 from bordnetz.errors import BordnetzError
 
 _MOST_BYTES = 256 << 10
@@ -131,12 +135,14 @@ class Vehicle(_Model):
     Attributes:
         name: Of the vehicle.
         buses: In the order of the file; `bordnetz.can.frames.Frames.bus` points into it.
+        checks: What is checked of frames.
         ota: The table ``[ota]`` as it stands there, which the update module checks; None where
             there is none.  It is no part of the `digest`.
     """
 
     name: Name
     buses: tuple[Bus, ...] = Field(alias="bus", max_length=_MOST_BUSES)
+    checks: Checks = Checks()
     ota: dict[str, Any] | None = Field(default=None, exclude=True, repr=False)
     _folder: Path = PrivateAttr(default_factory=Path)
 
@@ -206,8 +212,12 @@ class Vehicle(_Model):
 
     @property
     def digest(self) -> bytes:
-        """SHA-256, 32 bytes, over the content: comments and layout of the file do not count."""
-        return hashlib.sha256(self.model_dump_json(by_alias=True).encode()).digest()
+        """SHA-256, 32 bytes, over the content: comments and layout of the file do not count.
+
+        Without checks it is what it was before there were any.
+        """
+        silent = {"checks"} if self.checks == Checks() else None
+        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude=silent).encode()).digest()
 
 
 def _read(path: Path) -> dict[str, Any]:
