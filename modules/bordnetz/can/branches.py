@@ -70,10 +70,7 @@ class Branches:
             whole = self._need[selector] <= frames.length[frame]
             cut.append(frame[~whole])
             frame, selector = frame[whole], selector[whole]
-            rows = np.arange(len(frame))
-            value = self._layout.read(
-                words(frames.data, frame), selector, rows, np.ones(len(rows), np.int64)
-            )
+            value = self._layout.read(words(frames.data, frame), selector, np.arange(len(frame)))
             key, known = self._find(selector, value)
             strange.append(frame[~known])
             which, node = self._nodes.follow(key[known])

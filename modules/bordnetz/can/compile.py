@@ -21,8 +21,9 @@ from bordnetz.can.j1939 import Match
 from bordnetz.series import Group
 
 UNKNOWN, UNWANTED, WANTED = 0, 1, 2
-"""What the index finds: no message, a message without wanted signals, or the root of a message's
-tree, numbered from `WANTED` on."""
+"""The first nodes, in units of the number of buses: from `UNKNOWN` on one for each bus, for frames
+that no message claims; from `UNWANTED` on the same for messages without wanted signals; from
+`WANTED` on those of the trees."""
 
 
 @dataclass(slots=True)
@@ -58,14 +59,14 @@ class Plan:
     Attributes:
         groups: The groups.
         fields: The fields of each group, in its order of signals.
-        nodes: `UNKNOWN` and `UNWANTED`, which are empty, and all trees.
+        nodes: Those of `UNKNOWN` and `UNWANTED`, which are empty, and all trees.
         selectors: All multiplexers on the way to wanted signals.
         entries: For the index: bus, id, what of it is matched, node.
     """
 
     groups: list[Group] = field(default_factory=list)
     fields: list[list[Field]] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=lambda: [Node(), Node()])
+    nodes: list[Node] = field(default_factory=list)
     selectors: list[Selector] = field(default_factory=list)
     entries: list[tuple[int, int, Match, int]] = field(default_factory=list)
 
@@ -83,7 +84,8 @@ def compile_plan(catalogue: Catalogue, wanted: Mapping[str, int] | None) -> Plan
     """
     if wanted is not None:
         _refuse_unknown(catalogue, wanted)
-    plan = Plan()
+    buses = len(catalogue.buses)
+    plan = Plan(nodes=[Node() for _ in range(WANTED * buses)])
     for bus, (name, messages) in enumerate(zip(catalogue.buses, catalogue.messages, strict=True)):
         for message in messages:
             intervals: dict[str, int] = {}
@@ -92,7 +94,8 @@ def compile_plan(catalogue: Catalogue, wanted: Mapping[str, int] | None) -> Plan
                 interval = 0 if wanted is None else wanted.get(f"{name}.{message.name}.{signal}")
                 if interval is not None:
                     intervals[signal] = interval
-            root = _plant(plan, name, message, intervals) if intervals else UNWANTED
+            nothing = UNWANTED * buses + bus
+            root = _plant(plan, name, message, intervals) if intervals else nothing
             plan.entries.append((bus, message.id, message.match, root))
     return plan
 
@@ -161,6 +164,8 @@ class Lists:
         self._count: NDArray[np.intp] = np.array([len(numbers) for numbers in lists], np.intp)
         self._start: NDArray[np.intp] = self._count.cumsum() - self._count
         self._numbers = np.array([number for numbers in lists for number in numbers], np.intp)
+        # Lists of one number at most need no more than this: -1 for none.
+        self._only = np.array([numbers[0] if numbers else -1 for numbers in lists], np.intp)
         self._one_at_most = self._count.max(initial=0) <= 1
 
     def follow(self, keys: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -169,10 +174,11 @@ class Lists:
         Returns:
             Index into ``keys`` and number, intp, shape (pairs,), in the order of ``keys``.
         """
-        count = self._count.take(keys)
         if self._one_at_most:
-            which = count.nonzero()[0]
-            return which, self._numbers.take(self._start.take(keys.take(which)))
+            number = self._only.take(keys)
+            which = (number >= 0).nonzero()[0]
+            return which, number.take(which)
+        count = self._count.take(keys)
         which = np.arange(len(keys)).repeat(count)
         before: NDArray[np.intp] = count.cumsum()
         shift = self._start.take(keys) + count - before

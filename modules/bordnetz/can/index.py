@@ -18,10 +18,10 @@ _EXTENDED = np.uint32(EXTENDED)
 
 
 class Index:
-    """From a frame's bus and arbitration id to a number, 0 where no message claims the frame.
+    """From a frame's bus and arbitration id to a number.
 
-    11-bit ids are looked up in a dense table; 29-bit ids by bisection, the whole id first, then
-    what J1939 takes of it.
+    What no message claims is found as the index of its bus.  11-bit ids are looked up in a
+    dense table; 29-bit ids by bisection, the whole id first, then what J1939 takes of it.
     """
 
     def __init__(self, buses: int, entries: Iterable[tuple[int, int, Match, int]]) -> None:
@@ -30,11 +30,11 @@ class Index:
         Args:
             buses: How many there are.
             entries: Index of the bus, id (`EXTENDED` set for 29 bits), what of the id is to be
-                matched, and the number to be found.
+                matched, and the number to be found, not below ``buses``.
         """
         # One place more than ids, which all 29-bit ids share.
         size = int(_STANDARD) + 1
-        self._standard = np.zeros(buses * size, np.intp)
+        self._standard = np.arange(buses).repeat(size)
         self._start = np.arange(buses) * size
         numbers: dict[Match, dict[int, int]] = {match: {} for match in Match}
         for bus, frame_id, match, number in entries:
@@ -57,13 +57,14 @@ class Index:
         found = self._standard.take(place)
         extended = (frames.id >= _EXTENDED).nonzero()[0]
         if len(extended):
-            ids = frames.id[extended]
-            bus = frames.bus[extended].astype(np.int64) << 32
+            ids = frames.id.take(extended)
+            none = found.take(extended)
+            bus = none << 32
             numbers = self._exact.find(bus | ids)
             for match, known in self._masked:
-                rest = np.flatnonzero(numbers == 0)
-                numbers[rest] = known.find(bus[rest] | match.key(ids[rest]))
-            found[extended] = numbers
+                rest = (numbers == 0).nonzero()[0]
+                numbers[rest] = known.find(bus.take(rest) | match.key(ids.take(rest)))
+            found[extended] = np.where(numbers, numbers, none)
         return found
 
 
@@ -78,4 +79,4 @@ class _Sorted:
 
     def find(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
         place = self._keys.searchsorted(keys)
-        return np.where(self._keys[place] == keys, self._numbers[place], 0)
+        return np.where(self._keys.take(place) == keys, self._numbers.take(place), 0)

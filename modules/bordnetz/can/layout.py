@@ -1,10 +1,9 @@
 """Where signals lie, and the reading of any number of them from any number of frames at once.
 
 A frame's data is taken as 64-bit words, each in both byte orders.  In the word of its own byte
-order every signal is one run of bits, so that two shifts and a mask read it: the left shift
-drops what stands above, the arithmetic right shift what stands below and spreads the sign, the
-mask takes the sign away from unsigned ones.  Signals of CAN FD that cross from one word into the
-next are joined first.
+order every signal is one run of bits, so that a shift and a mask read it; signed ones get their
+sign where there are any.  Signals of CAN FD that cross from one word into the next are joined
+first.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _AT_ONCE = 1 << 15
 """Values read in one go: with their parameters they stay in the second-level cache."""
 
 
-def words(data: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+def words(data: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.int64]:
     """The data of some frames as 64-bit words.
 
     Args:
@@ -30,9 +29,9 @@ def words(data: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.uint64]
         rows: intp, shape (m,), which rows of ``data``, in which order.
 
     Returns:
-        uint64, shape (2 k, m): the words in little-endian, then in big-endian byte order.
+        int64, shape (2 k, m): the words in little-endian, then in big-endian byte order.
     """
-    little = data.view("<u8").take(rows, axis=0)
+    little = data.view("<i8").take(rows, axis=0)
     return np.concatenate((little.T, little.byteswap().T))
 
 
@@ -43,90 +42,119 @@ class Layout:
         start = np.array([field.start for field in fields], np.int64)
         length = np.array([field.length for field in fields], np.int64)
         big = np.array([field.big_endian for field in fields], bool)
-        unsigned = np.array([not field.signed for field in fields], bool) & (length < 64)
+        signed = np.array([field.signed for field in fields], bool) & (length < 64)
         word, first = start // 64, start % 64
         crosses = first + length > 64
-        above = np.where(big, first, 64 - first - length)
-        above[crosses] = np.where(big, 0, 64 - length)[crosses]
+        below = np.where(big, 64 - first - length, first)
+        below[crosses] = 0
         mask = np.full(len(fields), -1, np.int64)
-        mask[unsigned] = (1 << length[unsigned]) - 1
-        # By words a frame: plane (row of `words`), left shift, right shift, mask.  What lies
-        # beyond the first word of a classic frame is never read there.
-        self._places = {
-            k: np.stack([big * k + np.minimum(word, k - 1), above, 64 - length, mask], axis=1)
-            for k in (CLASSIC_BYTES // 8, FD_BYTES // 8)
+        mask[length < 64] = (1 << length[length < 64]) - 1
+        # By words a frame: plane, that is row of `words`.  What lies beyond the first word of a
+        # classic frame is never read there.
+        self._plane = {
+            k: big * k + np.minimum(word, k - 1) for k in (CLASSIC_BYTES // 8, FD_BYTES // 8)
         }
+        self._shift = below
+        self._mask = mask
+        self._sign = np.where(signed, 1 << length - 1, 0)
+        self._signed = bool(signed.any())
         self._crosses = crosses
         self._any_crosses = bool(crosses.any())
         self._first = first.astype(np.uint64)
+        self._length = length.astype(np.uint64)
         self._big = big
 
     def read(
         self,
-        planes: NDArray[np.uint64],
+        planes: NDArray[np.int64],
         field: NDArray[np.intp],
         row: NDArray[np.int64],
-        count: NDArray[np.int64],
+        count: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
         """Raw values of runs of frames: run i is ``count[i]`` frames from row ``row[i]`` on.
 
         Args:
-            planes: uint64, shape (2 k, m), from `words`.
+            planes: int64, shape (2 k, m), from `words`.
             field: intp, shape (runs,), which field to read in each run.
             row: int64, shape (runs,).
-            count: int64, shape (runs,), at least 1.
+            count: int64, shape (runs,), at least 1; None where each run is one frame.
 
         Returns:
             int64, shape (sum of count,), one run after the other.  Signed values with their
             sign, all others as their bits.
         """
         k, rows = len(planes) // 2, planes.shape[1]
-        flat = planes.ravel()
+        at = self._plane[k].take(field)
+        at *= rows
+        at += row
+        crosses = k > 1 and self._any_crosses
+        if count is None:
+            values = planes.take(at)
+            if crosses:
+                self._join(planes, at, field, values)
+            values >>= self._shift.take(field)
+            values &= self._mask.take(field)
+            if self._signed:
+                sign = self._sign.take(field)
+                values ^= sign
+                values -= sign
+            return values
         end = count.cumsum()
         total = int(end[-1]) if len(end) else 0
-        place = self._places[k].take(field, axis=0)
-        begin = place[:, 0]
-        begin *= rows
-        begin += row
-        begin -= end
-        begin += count  # now: index of the run's first word in flat - index of its first value
-        crosses = self._crosses[field] if k > 1 and self._any_crosses else None
+        at -= end
+        at += count  # now: index of the run's first word in planes - index of its first value
         values = np.empty(total, np.int64)
         done = 0
         for runs in _portions(end, total):
-            stop = int(end[runs][-1])
-            at, left, right, mask = place[runs].repeat(count[runs], axis=0).T
-            at = at + np.arange(done, stop)
+            some, repeats = field[runs], count[runs]
+            each = at[runs].repeat(repeats)
+            stop = done + len(each)
+            each += np.arange(done, stop)
             part = values[done:stop]
-            bits = part.view(np.uint64)
-            flat.take(at, out=bits, mode="clip")  # never clips; it spares numpy a copy
-            if crosses is not None and crosses[runs].any():
-                crossing = np.flatnonzero(np.repeat(crosses[runs], count[runs]))
-                which = np.repeat(field[runs], count[runs])[crossing]
-                bits[crossing] = self._join(bits[crossing], flat.take(at[crossing] + rows), which)
-            bits <<= left.view(np.uint64)
-            part >>= right
-            part &= mask
+            planes.take(each, None, part, "clip")  # never clips; it spares numpy a copy
+            if crosses:
+                self._join(planes, each, some.repeat(repeats), part)
+            part >>= self._shift.take(some).repeat(repeats)
+            part &= self._mask.take(some).repeat(repeats)
+            if self._signed:
+                sign = self._sign.take(some).repeat(repeats)
+                part ^= sign
+                part -= sign
             done = stop
         return values
 
     def _join(
-        self, word: NDArray[np.uint64], following: NDArray[np.uint64], field: NDArray[np.intp]
-    ) -> NDArray[np.uint64]:
-        """Signals that cross into the next word, moved into one, where ``left`` expects them."""
-        first = self._first[field]
+        self,
+        planes: NDArray[np.int64],
+        at: NDArray[np.int64],
+        field: NDArray[np.intp],
+        values: NDArray[np.int64],
+    ) -> None:
+        """Move signals that cross into the next word into one, down to its lowest bit.
+
+        Args:
+            planes: As in `read`.
+            at: int64, shape (n,), index in all of ``planes``.
+            field: intp, shape (n,).
+            values: int64, shape (n,), the words there; corrected.
+        """
+        crossing = self._crosses.take(field).nonzero()[0]
+        at, field = at.take(crossing) + planes.shape[1], field.take(crossing)
+        word = values.take(crossing).view(np.uint64)
+        following = planes.take(at).view(np.uint64)
+        first = self._first.take(field)
         rest = np.uint64(64) - first
-        return np.where(
-            self._big[field],
-            word << first | following >> rest,
+        values[crossing] = np.where(
+            self._big.take(field),
+            (word << first | following >> rest) >> np.uint64(64) - self._length.take(field),
             word >> first | following << rest,
-        )
+        ).view(np.int64)
 
 
 def _portions(end: NDArray[np.int64], total: int) -> list[slice]:
     """Slices of runs with about `_AT_ONCE` values each."""
     if total <= _AT_ONCE:
-        return [slice(0, len(end))] if total else []
+        return [slice(0, len(end))]
     cuts = np.searchsorted(end, np.arange(_AT_ONCE, total, _AT_ONCE)) + 1
     edges = np.unique(np.concatenate(([0], cuts, [len(end)]))).tolist()
     return [slice(a, b) for a, b in pairwise(edges)]

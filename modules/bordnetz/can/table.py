@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from bordnetz.can.branches import Branches
 from bordnetz.can.catalogue import Catalogue
-from bordnetz.can.compile import UNWANTED, WANTED, Lists, Plan, compile_plan
+from bordnetz.can.compile import UNKNOWN, UNWANTED, WANTED, Lists, Plan, compile_plan
 from bordnetz.can.frames import FD_BYTES, Frames
 from bordnetz.can.index import Index
 from bordnetz.can.j1939 import Match
 from bordnetz.can.layout import Layout, words
 from bordnetz.series import Group, Kind, Samples
 
-_DECODED, _SHORT, _SELECTOR = 2, 3, 4
+_DECODED, _SHORT, _SELECTOR = WANTED, 3, 4
 """What becomes of a frame, after `UNKNOWN` and `UNWANTED`."""
 _FATES = 5
 
@@ -52,13 +52,8 @@ class Matches:
         id: uint32, shape (rows,), the frame's arbitration id, `EXTENDED` set for 29 bits.
         width: intp, shape (rows,), how many of the group's signals the frame carries, 1 or more;
             None where every frame carries all of them.
-        decoded: int64, shape (buses,), frames with at least one wanted signal.
-        unknown: int64, shape (buses,), frames that no message claims.
-        unwanted: int64, shape (buses,), frames of known messages without wanted signals, or with
-            wanted signals only in branches other than theirs.
-        unusable: int64, shape (buses,) each: frames of wanted messages that brought no wanted
-            signal because they end before it ("short"), or because the multiplexer has a value
-            that its message does not know ("selector").
+        fates: int64, shape (buses, 5), what became of all frames, in the order of the properties
+            that tell it.
         lost_branches: int64, shape (buses,), multiplexers that could not be followed to wanted
             signals, for either reason, whether or not their frame brought others.
     """
@@ -67,11 +62,36 @@ class Matches:
     group: NDArray[np.intp]
     id: NDArray[np.uint32]
     width: NDArray[np.intp] | None
-    decoded: NDArray[np.int64]
-    unknown: NDArray[np.int64]
-    unwanted: NDArray[np.int64]
-    unusable: Mapping[str, NDArray[np.int64]]
+    fates: NDArray[np.int64]
     lost_branches: NDArray[np.int64]
+
+    @property
+    def unknown(self) -> NDArray[np.int64]:
+        """int64, shape (buses,), frames that no message claims."""
+        return self.fates[:, UNKNOWN]
+
+    @property
+    def unwanted(self) -> NDArray[np.int64]:
+        """int64, shape (buses,), frames that bring nothing and should not.
+
+        Those of known messages without wanted signals, or with wanted signals only in branches
+        other than theirs.
+        """
+        return self.fates[:, UNWANTED]
+
+    @property
+    def decoded(self) -> NDArray[np.int64]:
+        """int64, shape (buses,), frames with at least one wanted signal."""
+        return self.fates[:, _DECODED]
+
+    @property
+    def unusable(self) -> dict[str, NDArray[np.int64]]:
+        """int64, shape (buses,) each, frames of wanted messages that brought no wanted signal.
+
+        "short": because they end before it; "selector": because the multiplexer has a value that
+        its message does not know.
+        """
+        return {"short": self.fates[:, _SHORT], "selector": self.fates[:, _SELECTOR]}
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -102,8 +122,17 @@ class DecodeTable:
     def __init__(self, buses: tuple[str, ...], plan: Plan) -> None:
         self.buses = buses
         self.groups = tuple(plan.groups)
-        self._index = Index(len(self.buses), plan.entries)
-        self._fates = np.arange(len(buses)) * _FATES
+        self._index = Index(len(buses), plan.entries)
+        # By node: bus and fate in one number, so that one count tells all of them.
+        fates = np.zeros(len(plan.nodes), np.intp)
+        for fate in (UNKNOWN, UNWANTED):
+            for bus in range(len(buses)):
+                fates[fate * len(buses) + bus] = bus * _FATES + fate
+        for bus, _, _, node in plan.entries:
+            if node >= WANTED * len(buses):
+                fates[node] = bus * _FATES + _DECODED
+        self._fates = fates
+        self._none_lost = np.zeros(len(buses), np.int64)
         self._groups_of = Lists([node.groups for node in plan.nodes])
         self._branches = Branches(plan.nodes, plan.selectors)
         self._layout = Layout([field for fields in plan.fields for field in fields])
@@ -125,11 +154,16 @@ class DecodeTable:
         )
         self._many_ids = any(match is not Match.ID for _, _, match, _ in plan.entries)
         signals = [signal for group in plan.groups for signal in group.signals]
-        self._scaling = np.array(
-            [(signal.factor, signal.offset) for signal in signals], np.float64
-        ).reshape(-1, 2)
+        self._factor = np.array([signal.factor for signal in signals], np.float64)
+        self._offset = np.array([signal.offset for signal in signals], np.float64)
         self._kind = np.array([signal.kind for signal in signals], np.int8)
         self._special = bool(self._kind.any())
+        # What `gather` knows of its last samples saves `physical` from finding it again.
+        self._last: tuple[NDArray[np.int32] | None, NDArray[np.intp], NDArray[np.int64] | None] = (
+            None,
+            self._first,
+            None,
+        )
 
     @classmethod
     def compile(cls, catalogue: Catalogue, wanted: Mapping[str, int] | None = None) -> DecodeTable:
@@ -157,59 +191,48 @@ class DecodeTable:
             frames: A block; its arrays may be views of larger ones.
         """
         found = self._index.find(frames)
-        fate = np.minimum(found, _DECODED)
-        frame = (found >= WANTED).nonzero()[0]
-        node = found.take(frame)
+        fate = self._fates.take(found)
         width = None
-        lost = np.zeros(len(self.buses), np.int64)
-        if (self._certain_from.take(node) <= frames.length.take(frame)).all():
-            which, group = self._groups_of.follow(node)
-            frame = frame.take(which)
+        lost = self._none_lost
+        if not np.count_nonzero(self._certain_from.take(found) > frames.length):
+            frame, group = self._groups_of.follow(found)
         else:
-            frame, group, width = self._look_closer(frames, frame, node, fate, lost)
+            frame, group, width, lost = self._look_closer(frames, found, fate)
         order = self._order(frames, frame, group)
         frame = frame.take(order)
-        fate += self._fates.take(frames.bus)
-        buses = len(self.buses)
-        fates = np.bincount(fate, minlength=buses * _FATES).reshape(buses, _FATES)
-        unknown, unwanted, decoded, short, selector = fates.T
         return Matches(
-            frame=frame,
-            group=group.take(order),
-            id=frames.id.take(frame),
-            width=None if width is None else width.take(order),
-            decoded=decoded,
-            unknown=unknown,
-            unwanted=unwanted,
-            unusable={"short": short, "selector": selector},
-            lost_branches=lost,
+            frame,
+            group.take(order),
+            frames.id.take(frame),
+            None if width is None else width.take(order),
+            np.bincount(fate, None, len(lost) * _FATES).reshape(-1, _FATES),
+            lost,
         )
 
     def _look_closer(
-        self,
-        frames: Frames,
-        frame: NDArray[np.intp],
-        node: NDArray[np.intp],
-        fate: NDArray[np.intp],
-        lost: NDArray[np.int64],
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp] | None]:
+        self, frames: Frames, found: NDArray[np.intp], fate: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp] | None, NDArray[np.int64]]:
         """Follow multiplexers and measure frames that are cut short.
 
         Args:
             frames: The block.
-            frame: intp, shape (wanted,), index of each frame of a wanted message.
-            node: intp, shape (wanted,), root of the message's tree.
+            found: intp, shape (n,), node of each frame.
             fate: intp, shape (n,), of each frame; corrected for those that bring nothing.
-            lost: int64, shape (buses,), raised by the multiplexers that could not be followed.
 
         Returns:
-            Frame, group and width of each match.
+            Frame, group and width of each match; for each bus the multiplexers that could not be
+            followed.
         """
+        buses = len(self.buses)
+        frame = (found >= WANTED * buses).nonzero()[0]
+        node = found.take(frame)
+        bare = np.zeros(len(frames), bool)
+        bare[frame] = True
         reached = self._branches.follow(frames, frame, node)
         frame = np.concatenate((frame, reached.frame))
         node = np.concatenate((node, reached.node))
-        lost += np.bincount(
-            frames.bus[np.concatenate((reached.cut, reached.strange))], minlength=len(lost)
+        lost = np.bincount(
+            frames.bus[np.concatenate((reached.cut, reached.strange))], minlength=buses
         )
         which, group = self._groups_of.follow(node)
         frame = frame[which]
@@ -217,12 +240,13 @@ class DecodeTable:
         brings = width > 0
         cut = np.concatenate((reached.cut, frame[~brings]))
         frame, group, width = frame[brings], group[brings], width[brings]
-        bare = fate == _DECODED
         bare[frame] = False
-        fate[bare] = UNWANTED
-        fate[reached.strange[bare[reached.strange]]] = _SELECTOR
-        fate[cut[bare[cut]]] = _SHORT
-        return frame, group, None if (width == self._size[group]).all() else width
+        start = frames.bus.astype(np.intp) * _FATES
+        fate[bare] = start[bare] + UNWANTED
+        for rows, reason in ((reached.strange, _SELECTOR), (cut, _SHORT)):
+            rows = rows[bare[rows]]
+            fate[rows] = start[rows] + reason
+        return frame, group, None if (width == self._size[group]).all() else width, lost
 
     def _order(
         self, frames: Frames, frame: NDArray[np.intp], group: NDArray[np.intp]
@@ -248,8 +272,10 @@ class DecodeTable:
             A series for each group, id and width; ``order`` is the index of the frame.
         """
         frame, group = matches.frame, matches.group
-        edge = np.ones(len(frame) + 1, bool)  # where a series begins, and the end of the last
-        differs = np.not_equal(group[1:], group[:-1], out=edge[1:-1])
+        rows = len(frame)
+        edge = np.empty(rows + 1, bool)  # where a series begins, and the end of the last
+        edge[0] = edge[rows] = True
+        differs = np.not_equal(group[1:], group[:-1], edge[1:-1])
         if self._many_ids:
             differs |= matches.id[1:] != matches.id[:-1]
         if matches.width is not None:
@@ -262,17 +288,19 @@ class DecodeTable:
         group = group.take(first)
         width = self._size.take(group) if matches.width is None else width.take(first)
         field = self._fields(group, width)
+        # In a small block hardly a series has more than one frame, and often none has.
+        each: NDArray[np.int64] | None = None if len(first) == rows else count.repeat(width)
+        series = group.astype(np.int32)
+        self._last = series, field, each
         return Samples(
             groups=self.groups,
-            group=group.astype(np.int32),
+            group=series,
             id=matches.id.take(first),
             width=width.astype(np.int32),
             count=count,
             time=frames.time.take(frame),
             order=frame,
-            values=self._layout.read(
-                words(frames.data, frame), field, first.repeat(width), count.repeat(width)
-            ),
+            values=self._layout.read(words(frames.data, frame), field, first.repeat(width), each),
         )
 
     def _fields(self, group: NDArray[Any], width: NDArray[Any]) -> NDArray[np.intp]:
@@ -292,16 +320,30 @@ class DecodeTable:
             float64, shape (values,), in the order of ``samples.values``.  Integers above 2^53
             are rounded; `bordnetz.series.Signal.physical` keeps those of integer signals.
         """
-        field = self._fields(samples.group, samples.width)
-        rows = samples.count.repeat(samples.width)
-        values = samples.values.astype(np.float64)
+        group, field, count = self._last
+        if group is not samples.group:
+            field = self._fields(samples.group, samples.width)
+            count = samples.count.repeat(samples.width)
+        factor, offset = self._factor.take(field), self._offset.take(field)
+        if count is not None:
+            factor, offset = factor.repeat(count), offset.repeat(count)
         with np.errstate(all="ignore"):  # floats of a bus may be infinite or no number
             if self._special:
-                kind = self._kind[field].repeat(rows)
-                for special, number in _NUMBERS.items():
-                    at = (kind == special).nonzero()[0]
-                    values[at] = number(samples.values[at])
-            factor, offset = self._scaling.take(field, axis=0).repeat(rows, axis=0).T
-            values *= factor
+                kind = self._kind.take(field)
+                values = self._numbers(
+                    samples.values, kind if count is None else kind.repeat(count)
+                )
+                values *= factor
+            else:
+                values = samples.values * factor
             values += offset
+        return values
+
+    @staticmethod
+    def _numbers(raw: NDArray[np.int64], kind: NDArray[np.int8]) -> NDArray[np.float64]:
+        """Raw values as numbers, one kind each."""
+        values = raw.astype(np.float64)
+        for special, number in _NUMBERS.items():
+            at = (kind == special).nonzero()[0]
+            values[at] = number(raw[at])
         return values
