@@ -128,6 +128,12 @@ ARROWS: list[tuple[str, str, tuple[int, int, str], list[Way]]] = [
         [(State.ROLLING_BACK, State.WAITING_FOR_REBOOT)],
     ),
     (
+        "M1110,388 V638 H505 V606",
+        "",
+        (0, 0, "middle"),
+        [(State.WAITING_FOR_REBOOT, State.FAILED)],
+    ),
+    (
         "M757,575 H613",
         "",
         (0, 0, "middle"),
@@ -170,6 +176,7 @@ TEXTS: list[tuple[int, int, str, str, str]] = [
     (340, 496, "start", "note", "be given up"),
     (685, 565, "middle", "note", "old versions"),
     (685, 595, "middle", "note", "active again"),
+    (835, 632, "middle", "note", "the reboot does not come"),
 ]
 
 STYLE = """
@@ -318,6 +325,7 @@ def _after(
     """Every way that a step can end: the attempt, the boot, whether payloads are gone."""
     if step.act is Act.REBOOT:
         yield attempt, boot + 1, gone
+        yield _not_booted(attempt, boot), boot, gone
     elif step.act is Act.RECORD:
         yield attempt.but(committed=True), boot, gone
     elif step.act is Act.DISCARD:
@@ -334,6 +342,16 @@ def _after(
             yield _ended(attempt.put(member.returned("")), Result.FAILED), boot, gone
         if verb is Verb.ACTIVATE or (verb is Verb.ROLLBACK and boot < 3):
             yield attempt.put(member.end(verb, 0, str(boot))), boot, gone
+
+
+def _not_booted(attempt: Attempt, boot: int) -> Attempt:
+    """The reboot has not come, and is not waited for any more (`bordnetz.ota.waits`)."""
+    if attempt.failure is None:
+        return _ended(attempt, Result.FAILED)
+    for member in attempt.members:
+        if member.boots.get(Verb.ROLLBACK) == str(boot):
+            attempt = attempt.put(member.give_up(Verb.ROLLBACK))
+    return attempt
 
 
 if __name__ == "__main__":

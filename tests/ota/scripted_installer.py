@@ -33,6 +33,7 @@ from bordnetz.uptane.custom import Campaign, Delivery
 from bordnetz.uptane.target import Target, Verified
 
 NOW = 1_767_225_600
+DAY = 86_400
 
 
 class Death(BaseException):
@@ -83,6 +84,7 @@ class World:
     fails: dict[tuple[str, str], Exception] = field(default_factory=dict)
     times: dict[tuple[str, str], int] = field(default_factory=dict)
     fallback: set[str] = field(default_factory=set)
+    boots: bool = True
     shut: tuple[str, ...] = ()
     closed: bool = False
     source: str = ""
@@ -104,6 +106,7 @@ class World:
     drawn: int = 0
     rechecks: int = 0
     probes: int = 0
+    asked: int = 0
     chunk: int = 60
     recheck: Exception | None = None
     deaf: int = 0
@@ -181,14 +184,18 @@ class World:
 
     # -- driving it
 
-    def drive(self, verified: Verified | None, most: int = 300) -> Engine:
+    def drive(self, verified: Verified | None, most: int = 600) -> Engine:
         """A life of the process, until nothing goes on by itself any more."""
         engine = self.engine()
         rest = engine.resume()
         if verified is not None and not rest.reboot:
             rest = engine.offer(verified)
         for _ in range(most):
-            if rest.reboot:
+            if rest.reboot and not self.boots:
+                self.mono += DAY
+                self.now += DAY
+                rest = engine.work()
+            elif rest.reboot:
                 self.power_cut()
                 engine = self.engine()
                 rest = engine.resume()
@@ -334,16 +341,21 @@ class Scripted(Installer):
     def begin(self, verb: str, job: Job):
         self.world.tick()
         self.world.verbs.append((job.attempt, self.ecu, verb))
+        if (self.ecu, verb) in self.world.on:
+            self.world.on[self.ecu, verb]()
+        if error := self.scripted(verb):
+            self.half(verb, job)
+            raise error
+
+    def scripted(self, verb: str) -> Exception | None:
+        """The failure that a verb has now, if it has one."""
         key = (self.ecu, verb)
-        if key in self.world.on:
-            self.world.on[key]()
-        if key in self.world.fails:
-            left = self.world.times.get(key)
-            if left is None or left > 0:
-                if left is not None:
-                    self.world.times[key] = left - 1
-                self.half(verb, job)
-                raise self.world.fails[key]
+        left = self.world.times.get(key)
+        if key not in self.world.fails or left == 0:
+            return None
+        if left is not None:
+            self.world.times[key] = left - 1
+        return self.world.fails[key]
 
     def half(self, verb, job):
         if verb == "install":
@@ -354,6 +366,11 @@ class Scripted(Installer):
         if (self.ecu, "probe") in self.world.fails:
             raise self.world.fails[self.ecu, "probe"]
         return self.side.active
+
+    def ready(self):
+        self.world.asked += 1
+        if error := self.scripted("ready"):
+            raise error
 
     def room(self, job):
         if (self.ecu, "room") in self.world.fails:
@@ -537,6 +554,7 @@ def counted(verbs) -> Counter:
 
 
 __all__ = [
+    "DAY",
     "NOW",
     "Death",
     "Hub",

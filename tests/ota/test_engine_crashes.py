@@ -19,7 +19,9 @@ from scripted_installer import (
     wanted,
 )
 
+from bordnetz.ota import waits
 from bordnetz.ota.database import DatabaseError
+from bordnetz.ota.installers.trouble import UnavailableError
 
 PAIR = wanted(target("a", 2), target("b", 2), groups=[["a", "b"]], after={"b": ["a"]})
 
@@ -80,6 +82,19 @@ SCENARIOS = {
         False,
     ),
     "cleaning up is slow": (failing("b", "clean_up", times=2), PAIR, OLD, True),
+    "a program that is away for a while": (
+        failing("b", "ready", UnavailableError, times=3),
+        PAIR,
+        OLD,
+        True,
+    ),
+    "a program that ends in the middle": (
+        failing("b", "install", UnavailableError, times=2),
+        PAIR,
+        OLD,
+        True,
+    ),
+    "a program that stays away": (failing("b", "ready", UnavailableError), PAIR, OLD, False),
     "an image and a file": (kinds(a="reboot"), REBOOT, SET, True),
     "an image that does not boot": (kinds(["a"], a="reboot"), REBOOT, SET, False),
     "two images of which one does not boot": (
@@ -135,6 +150,12 @@ def moments(make, verified, deaths=(), power: bool = False) -> int:
     before = world.points
     world.drive(verified)
     return world.points - before
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    """A day of looking for a program would have more moments than all others together."""
+    monkeypatch.setattr(waits, "PROGRAM", 200.0)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scripted_installer import Death, InstallError, World, installed, target, wanted
 
 from bordnetz.ota.installers.installer import Installed
-from bordnetz.ota.installers.trouble import TroubleError
+from bordnetz.ota.installers.trouble import TroubleError, UnavailableError
 from bordnetz.ota.source import UnreachableError
 
 ECUS = "abc"
@@ -110,8 +110,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         ecu=st.sampled_from(ECUS),
-        verb=st.sampled_from(["obtain", "stage", "install", "activate", "verify", "clean_up"]),
-        kind=st.sampled_from([InstallError, TroubleError, UnreachableError]),
+        verb=st.sampled_from(
+            ["obtain", "ready", "stage", "install", "activate", "verify", "clean_up"]
+        ),
+        kind=st.sampled_from([InstallError, TroubleError, UnavailableError, UnreachableError]),
         times=st.integers(1, 2),
     )
     def script(self, ecu, verb, kind, times):

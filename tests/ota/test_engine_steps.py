@@ -25,6 +25,14 @@ def outcomes(state: Attempt, step: Step, boot: int):
     """Every way that a step can end: the attempt after it, and the boot."""
     if step.act is Act.REBOOT:
         yield state, boot + 1
+        # Or it does not come.
+        if not state.failure:
+            yield state.fail(FAILED), boot
+            return
+        for member in state.members:
+            if member.boots.get(Verb.ROLLBACK) == f"boot {boot}":
+                state = state.put(member.give_up(Verb.ROLLBACK))
+        yield state, boot
         return
     if step.act is Act.RECORD:
         yield state.but(committed=True), boot

@@ -32,6 +32,7 @@ from bordnetz.ota import (
     part,
     rate,
     updates,
+    waits,
 )
 from bordnetz.ota.address import LONGEST
 from bordnetz.ota.attempt import Verb
@@ -343,6 +344,7 @@ def test_the_routes_of_the_template_lead_to_the_inputs_of_the_page_but_the_drive
 
 LONGEST_WAIT = ledger.RETRY * 2**journal._DOUBLED // 3600
 STORES = "## Stores, URLs and links"
+WAITS = "### Waits that have an end"
 
 
 @pytest.mark.parametrize(
@@ -351,11 +353,18 @@ STORES = "## Stores, URLs and links"
         ("## States", f"called {forward.LIMIT} times at most in one attempt"),
         ("## Vehicle file", f"every {updates.REBOOT:g} s while a reboot is due"),
         ("## Reported properties", f"{edge_report.ROOM:,} bytes in all"),
+        (WAITS, f"looked for after {waits.PAUSES[0]:g} s, {waits.PAUSES[1]:g} s, a minute, and"),
+        (WAITS, f"then every {waits.PAUSES[3] / 60:g} minutes"),
+        (WAITS, f"After {waits.PROGRAM / 3600:g} h in all the attempt fails"),
+        (WAITS, f"active in part waits for {waits.PATIENCE:g} s"),
+        (WAITS, f"begun anew, {forward.LIMIT} times at most"),
+        (WAITS, f"does not come** for {waits.REBOOT / 86_400:g} days"),
+        ("### Events", f"has not come for {waits.REBOOT / 86_400:g} days"),
         ("### Events", f"twice as long each time, {LONGEST_WAIT} hours at most"),
-        ("### Events", f"lost for {forward.PATIENCE:g} s while a group was active in part"),
+        ("### Events", f"lost for {waits.PATIENCE:g} s while a group was active in part"),
         ("### Manifests", f"the last {MAX_ATTACKS} attacks and failures"),
         ("## Conditions and consent", f"told for {conditions.OLD:g} s is unknown"),
-        ("## Conditions and consent", f"it waits for {forward.PATIENCE:g} s, and then"),
+        ("## Conditions and consent", f"it waits for {waits.PATIENCE:g} s, and then"),
         ("## From a stick", f"looks every {updates.STICK:g} s"),
         (STORES, f"{rate.FLOOR:,} bytes a second on average"),
         (STORES, f"with {rate.PATIENCE:g} s of patience"),
@@ -421,7 +430,7 @@ def test_the_exit_codes_of_the_page_are_those_of_every_module():
 
 def test_the_verbs_of_an_installer_on_the_page_are_those_of_the_class():
     text = PAGE.section("## An installer of your own")
-    abstract = Installer.__abstractmethods__ | {"base"}
+    abstract = Installer.__abstractmethods__ | {"base", "ready"}
     named = set(re.findall(r"`(\w+)`", text))
     assert abstract <= named
     for path in re.findall(r"`(modules/[\w/.]+)`", text):

@@ -67,6 +67,22 @@ class Failure(_Record):
     role: str = ""
 
 
+class Wait(_Record):
+    """A wait for a reboot.
+
+    Attributes:
+        boot: Names the boot that it began in.
+        back: Whether it is for the way back.
+        since: When it began, seconds since 1970 UTC.
+        at: Likewise, by the machine's own clock, in seconds.
+    """
+
+    boot: str
+    back: bool
+    since: int
+    at: float
+
+
 class Member(_Record):
     """One target of an attempt.
 
@@ -80,6 +96,7 @@ class Member(_Record):
         done: Verbs that have returned and need not be called again.
         under_way: The verb that was called last and has not returned.
         tries: How often each verb was called.
+        waited: How long a program was waited for before each verb, seconds.
         seconds: How long each verb has taken.
         boots: By verb that has asked for a reboot: the boot in which it did.
         gave_up: The verb that failed too often; tried again after the next start.
@@ -95,6 +112,7 @@ class Member(_Record):
     done: frozenset[Verb] = frozenset()
     under_way: Verb | None = None
     tries: dict[Verb, int] = {}
+    waited: dict[Verb, float] = {}
     seconds: dict[Verb, float] = {}
     boots: dict[Verb, str] = {}
     gave_up: Verb | None = None
@@ -169,6 +187,7 @@ class Attempt(_Record):
         source: Who consented: ``driver``, ``workshop`` or ``deadline``; "": nobody was asked.
         committed: Whether the new versions are the valid set.  Once so, always so.
         failure: Why it does not succeed; then the old versions are the valid set.
+        reboot: The last wait for a reboot, if there was one.
         retried_in: The boot in which what failed too often was last tried again.
         report: The final report, once it is due.
         handed: Whether the final report has been handed over.
@@ -182,6 +201,7 @@ class Attempt(_Record):
     source: str = ""
     committed: bool = False
     failure: Failure | None = None
+    reboot: Wait | None = None
     retried_in: str = ""
     report: dict[str, Any] | None = None
     handed: bool = False
@@ -217,6 +237,16 @@ class Attempt(_Record):
     def switched(self) -> bool:
         """Whether something new may have become active."""
         return any(member.switched for member in self.members)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part of it alone may be active, and can go back at once."""
+        # Who has been flashed can only go back by being flashed, which needs the same conditions.
+        return (
+            len(self.members) > 1
+            and any(Verb.ACTIVATE in one.begun for one in self.members)
+            and not any(one.irreversible for one in self.members)
+        )
 
     @property
     def cancellable(self) -> bool:

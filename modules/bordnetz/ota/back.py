@@ -6,12 +6,13 @@ import logging
 
 from bordnetz.errors import BordnetzError
 from bordnetz.ota.attempt import Member, Verb
-from bordnetz.ota.forward import BACKOFF, LIMIT, POLL
+from bordnetz.ota.forward import BACKOFF, LIMIT
 from bordnetz.ota.installers.installer import Activation
 from bordnetz.ota.ledger import Ledger
 from bordnetz.ota.report import final_report
 from bordnetz.ota.states import State
 from bordnetz.ota.surroundings import Rest
+from bordnetz.ota.waits import POLL
 
 log = logging.getLogger(__name__)
 

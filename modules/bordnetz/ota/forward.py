@@ -6,28 +6,25 @@ import logging
 from dataclasses import replace
 
 from bordnetz.errors import BordnetzError
+from bordnetz.ota import waits
 from bordnetz.ota.attempt import Member, Verb
 from bordnetz.ota.gate import Verdict
 from bordnetz.ota.installers.installer import Activation, Installer, InstallError
+from bordnetz.ota.installers.trouble import UnavailableError
 from bordnetz.ota.journal import Failed
 from bordnetz.ota.ledger import Ledger
 from bordnetz.ota.obtain import fresh
 from bordnetz.ota.states import Result, State
 from bordnetz.ota.surroundings import Rest, Shared, Surroundings
+from bordnetz.ota.waits import PATIENCE, POLL
 
 log = logging.getLogger(__name__)
 
 LIMIT = 5
 """How often a verb is called in one attempt before it counts as failed."""
 
-POLL = 5.0
-"""Seconds until the gate is asked again, if nobody says before that something has changed."""
-
 BACKOFF = (2.0, 10.0, 30.0, 60.0)
 """Seconds between two calls of a verb that has to be tried again."""
-
-PATIENCE = 60.0
-"""Seconds that the gate may keep a group active in part, or perhaps so; then it goes back."""
 
 _STATES = {
     Verb.STAGE: State.INSTALLING,
@@ -48,19 +45,24 @@ def forward(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
         ledger.fail("process", words, member, failed=Failed(member.target, words))
         return None
     what = (member.ecu, verb.value)
-    if rest := ledger.later(what, _STATES[verb], f"{member.ecu}: {member.trouble}"):
+    waiting = State.VERIFYING if verb is Verb.VERIFY else State.WAITING
+    if rest := ledger.later(what, waiting, f"{member.ecu}: {member.trouble}"):
         return rest
     if verb is not Verb.VERIFY:
         try:
             verdict = _ask(ledger, member, verb)
-            if verdict.open and verb is not Verb.STAGE:
-                ledger.given.recheck()
+            if verdict.open:
+                ledger.shared.due.pop(_shut(ledger), None)
+                rest = waits.program(ledger, member, verb)
+                if rest or ledger.attempt.failure:
+                    return rest
+                if verb is not Verb.STAGE:
+                    ledger.given.recheck()
         except (BordnetzError, OSError) as error:
             ledger.fail_on_the_way(error, member, verb)
             return None
         if not verdict.open:
             return _held(ledger, verdict)
-        ledger.shared.due.pop(_shut(ledger), None)
         if not ledger.attempt.source:
             ledger.attempt = ledger.attempt.but(source=verdict.source)
     with ledger.shared.turn:
@@ -78,10 +80,11 @@ def forward(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
             return ledger.interrupted(member, verb)
         member = ledger.attempt.member(member.ecu).returned(str(error))
         ledger.put(member)
+        # After a boot, what is to be asked may not be up yet.
         passes = verb is Verb.VERIFY and not isinstance(error, InstallError)
+        passes = passes or isinstance(error, UnavailableError)
         if passes and member.tries[verb] < LIMIT:
-            # After a boot, what is to be asked may not be up yet.
-            return ledger.pause(what, _STATES[verb], f"{member.ecu}: {error}", BACKOFF)
+            return ledger.pause(what, waiting, f"{member.ecu}: {error}", BACKOFF)
         ledger.fail_by(error, member, verb)
         return None
     seconds = ledger.given.clock.monotonic() - began
@@ -107,12 +110,6 @@ def count(given: Surroundings, shared: Shared) -> None:
         log.error("the release counters are not in the floor record yet: %s", error)
     else:
         shared.counted = True
-
-
-def reboot(ledger: Ledger) -> Rest:
-    """Wait for it, and say whether the vehicle is in a state for it."""
-    verdict = ledger.given.gate.safe(ledger.attempt.campaign)
-    return Rest(State.WAITING_FOR_REBOOT, verdict.reasons, POLL, reboot=verdict.open)
 
 
 def _call(ledger: Ledger, member: Member, verb: Verb) -> Activation:
@@ -160,14 +157,10 @@ def _ask(ledger: Ledger, member: Member, verb: Verb) -> Verdict:
 def _held(ledger: Ledger, verdict: Verdict) -> Rest | None:
     """The gate is shut: wait, or go back where waiting is worse."""
     words = "; ".join(verdict.reasons)
-    members = ledger.attempt.members
     if verdict.closed:
         ledger.fail("window", words, result=Result.REFUSED)
         return None
-    # What was begun when the process ended may have been done.
-    partly = len(members) > 1 and any(Verb.ACTIVATE in one.begun for one in members)
-    # Who has been flashed can only go back by being flashed, which needs the same conditions.
-    if partly and not any(one.irreversible for one in members):
+    if ledger.attempt.partial:
         now = ledger.given.clock.monotonic()
         since = ledger.shared.due.setdefault(_shut(ledger), now)
         if now - since >= PATIENCE:

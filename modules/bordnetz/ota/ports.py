@@ -86,4 +86,4 @@ class Clock(Protocol):
         """Seconds since 1970 UTC, as far as they are trusted."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment, never set."""
+        """Seconds since some moment of this boot of the machine, never set."""

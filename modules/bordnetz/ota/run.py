@@ -7,7 +7,7 @@ process ends does not end it for ever.
 
 from __future__ import annotations
 
-from bordnetz.ota import back, forward
+from bordnetz.ota import back, forward, waits
 from bordnetz.ota.attempt import Attempt, Verb
 from bordnetz.ota.ledger import Ledger
 from bordnetz.ota.obtain import obtain
@@ -74,7 +74,7 @@ class Run:
             case Act.CALL:
                 return self._call(step)
             case Act.REBOOT:
-                return forward.reboot(ledger)
+                return waits.reboot(ledger)
             case Act.RECORD:
                 forward.record(ledger)
             case Act.DISCARD:

@@ -35,6 +35,7 @@ from bordnetz.ota.installers.rauc import RaucInstaller
 from bordnetz.ota.installers.swupdate import SwupdateInstaller
 from bordnetz.ota.journal import Journal
 from bordnetz.ota.payloads import StagedPayloads
+from bordnetz.ota.states import State
 from bordnetz.ota.surroundings import Surroundings
 from bordnetz.uptane.custom import Campaign, Delivery, PayloadKind
 from bordnetz.uptane.target import Target, Verified
@@ -108,6 +109,9 @@ class Car:
         if not rest.reboot:
             rest = self.engine.offer(verified)
         while rest.after is not None and not rest.reboot and not self.shut:
+            if rest.state is State.WAITING:
+                # For the head unit's program, whose own time cannot be skipped.
+                time.sleep(0.05)
             self.skipped += rest.after
             rest = self.engine.work()
         return rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 from contextlib import suppress
 from subprocess import TimeoutExpired
@@ -11,6 +12,7 @@ import pytest
 from engine_bench import Lab, RaucLab, SwupdateLab
 
 from bordnetz.ota.states import State
+from bordnetz.ota.waits import REBOOT
 
 pytestmark = pytest.mark.head_unit
 
@@ -125,6 +127,62 @@ def test_a_head_unit_that_is_slow_to_come_up_costs_no_good_version(lab, asked, n
         assert car.engine.work().state is State.SUCCEEDED
     assert lab.active() == new
     assert lab.results() == ["succeeded", "succeeded"]
+    lab.check_tidy()
+
+
+# The program that installs images is not there
+
+
+def test_a_program_that_is_away_is_waited_for_with_the_payload_in_hand(lab, asked, new):
+    with lab.car(shut=("not parked",)) as car:
+        assert car.live(asked).reasons == ("not parked",)
+        lab.stop_program()
+        car.shut = ()
+        rest = car.engine.work()
+        assert rest.state is State.WAITING
+        assert "head-unit: " in rest.reasons[0]
+        assert rest.reasons[0].endswith("; it is waited for, 24 h at most")
+        # What it has need not come again.
+        shutil.rmtree(lab.targets)
+        lab.start_program()
+        car.skipped += rest.after
+        assert car.engine.work().state is State.WAITING_FOR_REBOOT
+    assert lab.live(asked).state is State.SUCCEEDED
+    assert lab.active() == new
+    assert lab.results() == ["succeeded", "succeeded"]
+    lab.check_tidy()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_program_that_ends_while_it_writes_is_waited_for_and_writes_again(lab, asked, new, when):
+    lab.unit.hold(when)
+    rests = []
+    with lab.car() as car:
+        thread = threading.Thread(target=lambda: rests.append(car.live(asked)))
+        thread.start()
+        lab.unit.reached(when)
+        lab.stop_program()
+        lab.unit.release(when)
+        lab.start_program()
+        thread.join()
+    assert rests[0].state is State.WAITING_FOR_REBOOT
+    assert lab.live(asked).state is State.SUCCEEDED
+    assert lab.active() == new
+    assert lab.results() == ["succeeded", "succeeded"]
+    lab.check_tidy()
+
+
+def test_a_reboot_that_does_not_come_leaves_the_old_side_for_the_next_one(lab, asked, old):
+    with lab.car() as car:
+        assert car.live(asked).reboot
+        assert lab.primary != lab.running
+        car.skipped += REBOOT
+        assert car.engine.work().state is State.FAILED
+        assert car.engine.history()[0]["error"] == "reboot"
+    assert (lab.primary, lab.active()) == (lab.factory, old)
+    lab.reboot()
+    assert lab.active() == old
+    assert lab.results() == ["succeeded", "rolledBack"]
     lab.check_tidy()
 
 

@@ -27,7 +27,7 @@ from jeepney.bus import get_bus  # type: ignore[import-untyped]
 from jeepney.io.blocking import prep_socket  # type: ignore[import-untyped]
 
 from bordnetz.ota.installers.quote import quote
-from bordnetz.ota.installers.trouble import TroubleError
+from bordnetz.ota.installers.trouble import UnavailableError
 
 MAX_MESSAGE = 1 << 20
 """Bytes of a message; RAUC's largest, the status of all slots, has some kilobytes."""
@@ -52,7 +52,7 @@ _MALFORMED = (
 )
 
 
-class BusError(TroubleError):
+class BusError(UnavailableError):
     """The bus cannot be reached, does not answer in time, or sends what it should not."""
 
 

@@ -116,6 +116,15 @@ class Installer(ABC):
         """
         return None
 
+    def ready(self) -> None:
+        """See whether the programs that the verbs need are there; it changes nothing.
+
+        Raises:
+            UnavailableError: One is not there now, or is at something else.
+            TroubleError: One answers what cannot be understood.
+        """
+        return
+
     @abstractmethod
     def room(self, job: Job) -> int:
         """Bytes of disk that are still missing to stage and install it; 0 where it fits."""

@@ -98,6 +98,11 @@ class RaucInstaller(Installer):
         content = Record.load(self._record).content(booted.name, _look(booted))
         return content.installed if content else Installed("", 0, "", 0)
 
+    def ready(self) -> None:
+        """Ask RAUC for its slots, which it tells while it is at no installation."""
+        with RaucService(self._bus) as rauc:
+            rauc.slots()
+
     def room(self, job: Job) -> int:
         """What the bundle lacks in our folder, where it has to be copied there."""
         durable.make_folder(self._folder)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from bordnetz.ota.installers.dbus import DAEMON, Bus, BusError, CallError, Signal
 from bordnetz.ota.installers.installer import InstallError
 from bordnetz.ota.installers.quote import quote
-from bordnetz.ota.installers.trouble import TroubleError
+from bordnetz.ota.installers.trouble import TroubleError, UnavailableError
 
 NAME = "de.pengutronix.rauc"
 CALL_TIMEOUT = 30.0
@@ -31,6 +31,10 @@ _INTERFACE = "de.pengutronix.rauc.Installer"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _PATH = "/"
 _BUSY = "already processing a different method"
+# D-Bus Specification 0.43, "Message Bus Messages", and dbus-protocol.h: nobody has the name, nobody
+# could be started for it, or who had it ended before it answered.
+_ABSENT = ("ServiceUnknown", "NameHasNoOwner", "NoReply", "Timeout", "TimedOut", "Disconnected")
+_NOT_STARTED = "org.freedesktop.DBus.Error.Spawn."
 _POLL = 1.0
 _MAX_SLOTS = 64
 
@@ -41,7 +45,11 @@ class RaucError(TroubleError):
     """RAUC does not run, ends, is not set up for this, or answers what cannot be understood."""
 
 
-class BusyError(RaucError):
+class AbsentError(RaucError, UnavailableError):
+    """RAUC's service does not run, has just ended, or does not answer."""
+
+
+class BusyError(RaucError, UnavailableError):
     """RAUC is at another installation, and stays so."""
 
 
@@ -199,8 +207,8 @@ class RaucService:
 
         Raises:
             BusyError: By then, RAUC is still at another one's installation.
-            RaucError: RAUC ends, or has not finished by then (and goes on: it cannot be told to
-                stop).
+            AbsentError: RAUC ends.
+            RaucError: It has not finished by then (and goes on: it cannot be told to stop).
             RefusedError: RAUC refuses the bundle, or cannot install it.
         """
         while True:
@@ -223,7 +231,7 @@ class RaucService:
                     "the attempt is rolled back when it has ended; raise the installer's timeout"
                 )
             if (signal.sender, signal.member) == (DAEMON, "NameOwnerChanged"):
-                raise RaucError(
+                raise AbsentError(
                     "RAUC has ended in the middle of the installation; its log on the host says why"
                 )
             if signal.sender != owner:
@@ -257,14 +265,21 @@ class RaucService:
                     "RAUC is at an installation that somebody else has begun, or that was begun "
                     "before a restart; it is tried again when that has ended"
                 ) from error
-            if error.name == "org.freedesktop.DBus.Error.ServiceUnknown":
-                raise RaucError(
+            if _absent(error.name):
+                raise AbsentError(
                     "RAUC's service does not run on this bus; start rauc.service on the host"
                 ) from error
             raise RaucError(f"RAUC refuses {error}") from error
         if len(answer) != returns:
             raise RaucError(f"RAUC's answer to {member} is not understood; is it older than 1.8?")
         return answer
+
+
+def _absent(name: str) -> bool:
+    """Whether an error of the bus says that nobody answers for the service."""
+    return name.startswith(_NOT_STARTED) or name in {
+        f"org.freedesktop.DBus.Error.{one}" for one in _ABSENT
+    }
 
 
 def _percent(signal: Signal) -> int | None:

@@ -108,6 +108,10 @@ class SwupdateInstaller(Installer):
         content = Record.load(self._record).content(side, build)
         return content.installed if content else Installed("", 0, "", 0)
 
+    def ready(self) -> None:
+        """Ask SWUpdate whether it is at an installation."""
+        self._service.settled(time.monotonic())
+
     def room(self, job: Job) -> int:
         """None is needed: the payload is streamed from where it is."""
         del job

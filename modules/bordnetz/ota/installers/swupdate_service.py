@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 from bordnetz.ota.installers.installer import InstallError
 from bordnetz.ota.installers.quote import quote
-from bordnetz.ota.installers.trouble import TroubleError
+from bordnetz.ota.installers.trouble import TroubleError, UnavailableError
 
 CALL_TIMEOUT = 30.0
 """Seconds for one request."""
@@ -61,11 +61,15 @@ class SwupdateError(TroubleError):
     """SWUpdate ends, is not set up for this, or answers what cannot be understood."""
 
 
-class UnreachableError(SwupdateError):
+class UnreachableError(SwupdateError, UnavailableError):
     """SWUpdate does not run, or has just ended, or its sockets are not here."""
 
 
-class BusyError(SwupdateError):
+class SilentError(SwupdateError, UnavailableError):
+    """SWUpdate runs, and may write, but does not answer."""
+
+
+class BusyError(SwupdateError, UnavailableError):
     """SWUpdate is at another installation, and stays so."""
 
 
@@ -277,7 +281,7 @@ class SwupdateService:
                 "host says why"
             ) from error
         except OSError as error:
-            raise SwupdateError(
+            raise SilentError(
                 f"SWUpdate's socket {self.control}: no answer: {error}; it is tried again; if that "
                 "stays so, restart swupdate on the host"
             ) from error
@@ -388,7 +392,7 @@ class _Transfer:
         except OSError:
             chunk = b""
         if not chunk:
-            raise SwupdateError(
+            raise UnreachableError(
                 "SWUpdate has ended in the middle of the installation; its log on the host says why"
             )
         self._started = True

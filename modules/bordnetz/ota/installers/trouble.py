@@ -11,3 +11,10 @@ class TroubleError(BordnetzError):
     Not an `InstallError`, which is held against the version that was to be installed: after this
     one the same version is tried again later.
     """
+
+
+class UnavailableError(TroubleError):
+    """Another program that is needed does not run, does not answer, or is at something else.
+
+    That passes by itself, so that it is waited for, with what has come so far.
+    """
