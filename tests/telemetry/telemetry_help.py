@@ -22,7 +22,7 @@ from bordnetz.edge.environment import IOT_EDGE
 from bordnetz.laptop.hub.control import ControlError
 from bordnetz.telemetry.messages import OUTPUT
 
-PATIENCE = 30
+PATIENCE = 60
 NOWHERE = dict.fromkeys(IOT_EDGE, "nowhere")
 ROUTES = {
     output: f"FROM /messages/modules/telemetry/outputs/{output} INTO $upstream"
@@ -204,6 +204,11 @@ class Process:
         self.logged(rf"collecting {signals} of {SIGNALS} signals")
         return self
 
+    def remembering(self):
+        """Waits until its configuration would be in force after a restart without a hub."""
+        eventually((self.state / "desired.json").exists, bool)
+        return self
+
     def figure(self, name):
         """Sum of a metric over its labels."""
         page = self.logged(r"metrics at (\S+)")[1]
@@ -211,11 +216,11 @@ class Process:
         found = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
         return sum(map(float, found))
 
-    def end(self, number=signal.SIGTERM, patience=PATIENCE):
+    def end(self, number=signal.SIGTERM):
         """Sends a signal; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(patience)
+        return self.wait()
 
     def wait(self):
         """The exit code, once it has ended by itself."""
