@@ -41,9 +41,7 @@ PLACES: dict[State, tuple[int, int, str]] = {
     State.REFUSED: (332, 575, "bad"),
     State.CANCELLED: (159, 575, "bad"),
 }
-"""Centre of each state's box, and its class; `checking` is a word that nothing shows."""
-
-UNSHOWN = {State.CHECKING}
+"""Centre of each state's box, and its class."""
 
 ENDS = (State.FAILED, State.REFUSED, State.CANCELLED)
 
@@ -255,7 +253,7 @@ def picture() -> str:
     drawn = {way for *_, its in ARROWS for way in its}
     if drawn != ways():
         raise ValueError(f"drawn alone: {drawn - ways()}; not drawn: {ways() - drawn}")
-    if PLACES.keys() | UNSHOWN != set(State):
+    if PLACES.keys() != set(State):
         raise ValueError("there are other states than those that have a place")
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'

@@ -44,9 +44,6 @@ URGENT, ORDINARY = 1, 2
 PATIENCE = 30.0
 """Seconds for the outbox to store a message, and for the hub to take one past it."""
 
-QUIET = frozenset({State.IDLE.value, State.CHECKING.value})
-"""States that are no event: they come and go with every look."""
-
 
 class Outgoing:
     """The engine's `bordnetz.ota.ports.Reporter`, and the way of all messages."""
@@ -79,7 +76,7 @@ class Outgoing:
             return
         self._word = word
         log.info("updates: %s", ": ".join([word, *status.get("reasons", ())[:1]]))
-        if word not in QUIET:
+        if word != State.IDLE:
             shown = {name: value for name, value in status.items() if name != "progress"}
             self._try("event", self._event("state", shown))
 

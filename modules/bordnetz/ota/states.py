@@ -9,7 +9,6 @@ class State(StrEnum):
     """What is going on, in reported properties and events."""
 
     IDLE = "idle"
-    CHECKING = "checking"
     DOWNLOADING = "downloading"
     NEEDS_URL = "needsUrl"
     PAUSED = "paused"

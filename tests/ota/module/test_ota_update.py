@@ -132,7 +132,7 @@ def test_a_kill_in_the_middle_of_a_download_costs_no_second_report(fleet, hub, s
     campaign = fleet.give(maps(1, 30_000_000), "maps-1", "--no-require")
     car = drive()
     set_reference(hub, store().reference(campaign))
-    car.until(lambda: car.state not in (None, "idle", "checking"), "the update under way")
+    car.until(lambda: car.state not in (None, "idle"), "the update under way")
     car.kill()
     car.start()
     car.until_final("succeeded")
