@@ -24,6 +24,7 @@ from bordnetz.ota.installers.installer import Installed, Installer, InstallError
 from bordnetz.ota.manifests import Manifests
 from bordnetz.ota.origins import Origin, Origins
 from bordnetz.ota.outgoing import Outgoing
+from bordnetz.ota.reference import odds
 from bordnetz.ota.refresh import Refresh
 from bordnetz.ota.source import NeedsUrlError
 from bordnetz.ota.states import Result, State
@@ -110,6 +111,7 @@ class Updates:
         self._plugged = False
         self._reference: Desired | None = None
         self._verified: Verified | None = None
+        self._odds: str | None = None
         self._told: dict[str, Installed | None] | None = None
         self._told_at = 0.0
         self._rebooted = float("-inf")
@@ -195,6 +197,7 @@ class Updates:
         for origin in self._place.origins.now(config):
             try:
                 verified = self._check(origin)
+                self._compare(origin, verified)
                 self._figures.looked()
                 break
             except UptaneError as error:
@@ -236,6 +239,14 @@ class Updates:
             verified = self._verified or self._refresh.recheck(vehicle, clock, expired=True)
         self._verified = verified
         return verified
+
+    def _compare(self, origin: Origin, verified: Verified) -> None:
+        """Say so, once, where the reference and what is signed do not speak of the same."""
+        reference = origin.reference
+        words = odds(reference.id, verified.campaign) if reference else None
+        if words is not None and words != self._odds:
+            log.warning("%s", words)
+        self._odds = words
 
     def recheck(self) -> None:
         """Verify once more what is about to be installed; for the engine, on this thread.
@@ -290,7 +301,10 @@ class Updates:
 
     def _trust(self) -> dict[str, Any]:
         floor, reading = self._refresh.record.floor, self._refresh.reading
+        campaign = self._verified.campaign if self._verified else None
         return {
+            **({"campaign": campaign.id} if campaign else {}),
+            **({"warning": self._odds} if self._odds else {}),
             "time": floor.time,
             "clock": reading.clock.value if reading else "unknown",
             "timeServer": self._server,

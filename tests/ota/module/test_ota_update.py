@@ -214,3 +214,22 @@ def test_a_malformed_reference_is_refused_as_a_whole_and_keeps_its_secret(
     car.until(lambda: (car.reported.get("campaign") or {}).get("ac") == 400, "a refusal")
     assert "image" in car.reported["campaign"]["ad"]
     assert "topsecret" not in json.dumps(car.reported)
+
+
+def test_a_reference_that_names_another_campaign_is_told_until_it_is_mended(
+    fleet, hub, store, drive, maps
+):
+    campaign = fleet.give(maps(1), "maps-1")
+    car = drive()
+    reference = store().reference(campaign)
+    set_reference(hub, {**reference, "id": "misspelt"})
+    car.until_state("waiting")
+    car.until(lambda: car.reported["trust"].get("warning"), "a warning")
+    assert "names campaign misspelt" in car.reported["trust"]["warning"]
+    assert f"campaign {campaign} is signed" in car.reported["trust"]["warning"]
+    assert car.reported["trust"]["campaign"] == campaign
+    assert car.reported["update"]["campaign"] == campaign
+    set_reference(hub, reference)
+    car.until(lambda: "warning" not in car.reported["trust"], "no warning any more")
+    car.parks()
+    car.until_final("succeeded")
