@@ -123,3 +123,14 @@ def test_what_cannot_be_checked_in_a_dbc_file_is_refused(
     with pytest.raises(CatalogueError) as caught:
         watch(catalogue(DBC), checks(entry))
     assert reason in str(caught.value)
+
+
+def test_checks_are_written_as_a_vehicle_file_says_them() -> None:
+    read = vehicle(
+        "[checks]\ncycles = true\n"
+        + message("b0.A", 'profile = "P01"\ndata_id = 0x123\ndata_id_mode = "nibble"')
+        + message("b0.Ä.B", f'profile = "P02"\n{IDS}')
+        + message("b0.C", 'profile = "counter"\ncounter = "Count"')
+    ).checks
+    assert vehicle("\n".join(read.toml())).checks == read
+    assert list(Checks().toml()) == []

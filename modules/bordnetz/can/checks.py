@@ -23,6 +23,8 @@ modulus = 15                        # 2 to the power of its bits where none is t
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -124,6 +126,16 @@ class Checks(_Model):
     messages: tuple[Check, ...] = Field(default=(), alias="message", max_length=MOST_MESSAGES)
 
     model_config = ConfigDict(populate_by_name=True)
+
+    def toml(self) -> Iterator[str]:
+        """The lines of a vehicle file that say the same; none where nothing is checked."""
+        if self.cycles:
+            yield from ("", "[checks]", "cycles = true")
+        for check in self.messages:
+            yield from ("", "[[checks.message]]")
+            # Strings, integers and lists of them are written in TOML as in JSON.
+            said = check.model_dump(exclude_none=True, mode="json").items()
+            yield from (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in said)
 
     @model_validator(mode="after")
     def _names_each_message_once(self) -> Checks:

@@ -26,9 +26,6 @@ from bordnetz.can.j1939 import Match
 from bordnetz.can.slots import Slots
 from bordnetz.series import Group, Kind
 
-_UNWATCHED, _WATCHED = 1, 2
-"""What the index finds for messages: not to be looked at, and the first of the others."""
-
 
 class Count(IntEnum):
     """What is counted of a message; columns of `Findings.counts`."""
@@ -152,13 +149,17 @@ class Validity:
     ) -> None:
         collected = {f"{group.bus}.{group.message}" for group in groups}
         self.messages = tuple(one for one in watched if one.name in collected)
+        # What the index finds: below so many no message, then messages that nobody looks at.
+        unwatched = len(catalogue.buses)
+        self._watched = unwatched + 1
         number = {
-            (one.bus, one.message.id): place for place, one in enumerate(self.messages, _WATCHED)
+            (one.bus, one.message.id): place
+            for place, one in enumerate(self.messages, self._watched)
         }
         self._index = Index(
             len(catalogue.buses),
             [
-                (bus, message.id, message.match, number.get((bus, message.id), _UNWATCHED))
+                (bus, message.id, message.match, number.get((bus, message.id), unwatched))
                 for bus, messages in enumerate(catalogue.messages)
                 for message in messages
             ],
@@ -184,9 +185,9 @@ class Validity:
     def look(self, frames: Frames) -> Findings:
         """Look at a block of frames; the state goes on from block to block."""
         found = self._index.find(frames)
-        frame = (found >= _WATCHED).nonzero()[0]
+        frame = (found >= self._watched).nonzero()[0]
         message = found.take(frame)
-        message -= _WATCHED
+        message -= self._watched
         # Sorting 16-bit numbers takes numpy two passes; the frames of a message are in order.
         small = message.astype(np.int16) if len(self.messages) < 1 << 15 else message
         order = small.argsort(kind="stable")

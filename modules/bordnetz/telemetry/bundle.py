@@ -71,7 +71,9 @@ class Bundle:
     planner: Planner = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "planner", Planner(self.catalogue, self.vehicle.digest))
+        vehicle = self.vehicle
+        planner = Planner(self.catalogue, vehicle.digest, vehicle.checks)
+        object.__setattr__(self, "planner", planner)
 
 
 class Bundles:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Resolution, Stamp
 from bordnetz.can.frames import Block
+from bordnetz.can.validity import Validity
 from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
 from bordnetz.edge.thread import in_thread
 from bordnetz.telemetry.backlog import Backlog
@@ -21,6 +23,7 @@ from bordnetz.telemetry.messages import batch_parcel, dictionary_parcel, propert
 from bordnetz.telemetry.pipeline import Pipeline
 from bordnetz.telemetry.plan import Plan, Planner
 from bordnetz.telemetry.state import State
+from bordnetz.telemetry.tally import Inspection, Tally
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class _Work:
     excess: str | None
     pipeline: Pipeline
     state: State | None
+    inspection: Inspection | None
 
 
 class Collection:
@@ -55,6 +59,7 @@ class Collection:
         books: Where frames are counted.
         backlog: Takes what is ready.
         recorded: Whether the frames' times come from a recording, not from this machine's clock.
+        tally: Where findings of the checks are counted.
     """
 
     def __init__(
@@ -64,7 +69,9 @@ class Collection:
         backlog: Backlog,
         *,
         recorded: bool,
+        tally: Tally | None = None,
     ) -> None:
+        self._tally = tally or Tally()
         self._books = books
         self._backlog = backlog
         self._recorded = recorded
@@ -167,6 +174,13 @@ class Collection:
         return self._work.state
 
     @property
+    def checked(self) -> dict[str, Any]:
+        """What the checks have found."""
+        if (now := self._work.inspection) is None:
+            return self._tally.page(0, ())
+        return self._tally.page(now.messages, now.silent())
+
+    @property
     def pipeline(self) -> Pipeline:
         """Of the configuration at work."""
         return self._work.pipeline
@@ -192,10 +206,14 @@ class Collection:
             campaign_version=version,
         )
         properties = properties_size(desired.priority)
+        inspection = None
+        if planner.watched:
+            validity = Validity(planner.catalogue, planner.watched, plan.table.groups)
+            inspection = Inspection(validity, self._tally) if validity else None
         pipeline = Pipeline(
-            plan.table, plan.dictionary, desired, self._books, stamp, properties, state
+            plan.table, plan.dictionary, desired, self._books, stamp, properties, state, inspection
         )
-        return _Work(planner, desired, plan, plan.excess(), pipeline, state)
+        return _Work(planner, desired, plan, plan.excess(), pipeline, state, inspection)
 
     def _hand_over(self, work: _Work, drafts: Sequence[Draft]) -> None:
         priority, dictionary = work.desired.priority, work.plan.dictionary

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from bordnetz.telemetry.books import Books
+from bordnetz.telemetry.tally import FINDINGS, Tally
 
 
 class Figures(Collector):
@@ -17,11 +18,13 @@ class Figures(Collector):
     Args:
         books: Of the frames.
         samples: Gives ``decoded``, ``stored``, and ``dropped`` by reason.
+        tally: Of the checks.
     """
 
-    def __init__(self, books: Books, samples: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, books: Books, samples: Callable[[], dict[str, Any]], tally: Tally) -> None:
         self._books = books
         self._samples = samples
+        self._tally = tally
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """The counters as they are now."""
@@ -58,3 +61,17 @@ class Figures(Collector):
         for reason, count in samples["dropped"].items():
             family.add_metric([reason], count)
         yield family
+
+        frames = CounterMetricFamily(
+            "bordnetz_checks_frames", "checks: frames looked at", labels=["message"]
+        )
+        found = CounterMetricFamily(
+            "bordnetz_checks_findings", "checks: what was found", labels=["message", "finding"]
+        )
+        for message, line in self._tally.by_message().items():
+            frames.add_metric([message], line["frames"])
+            for finding in FINDINGS:
+                if finding in line:
+                    found.add_metric([message, finding], line[finding])
+        yield frames
+        yield found

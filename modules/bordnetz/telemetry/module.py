@@ -35,6 +35,7 @@ from bordnetz.telemetry.latest import Reading
 from bordnetz.telemetry.messages import ack_parcel, state_message
 from bordnetz.telemetry.state import EACH
 from bordnetz.telemetry.switch import Switch
+from bordnetz.telemetry.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Telemetry(Module[Desired]):
         self._switch = Switch(Bundles(bundles, vehicle))
         _tell_problems(self._switch.bundle.catalogue)
         self._books = Books([bus.name for bus in vehicle.buses])
+        self._tally = Tally()
         self._stopping = asyncio.Event()
         self._ended = False
         self._collection: Collection | None = None
@@ -104,9 +106,13 @@ class Telemetry(Module[Desired]):
         """Capture until `stop`, then hand over what there is."""
         backlog = self._backlog = Backlog(edge, waits=self._recorded)
         collection = self._collection = Collection(
-            self._switch.bundle.planner, self._books, backlog, recorded=self._recorded
+            self._switch.bundle.planner,
+            self._books,
+            backlog,
+            recorded=self._recorded,
+            tally=self._tally,
         )
-        edge.metrics.registry.register(Figures(self._books, self._samples))
+        edge.metrics.registry.register(Figures(self._books, self._samples, self._tally))
         edge.report("vehicle", self._about_vehicle())
         try:
             async with asyncio.TaskGroup() as group:
@@ -222,6 +228,7 @@ class Telemetry(Module[Desired]):
             status["samples"] = self._samples()
             status["batches"] = self._backlog.batches
             status["answers"] = self._backlog.answers
+            status["checks"] = self._collection.checked
         return status
 
     async def _flush(self, payload: NoPayload) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import SECOND, Desired
 from bordnetz.telemetry.latest import Latest
 from bordnetz.telemetry.state import State
+from bordnetz.telemetry.tally import Inspection
 from bordnetz.telemetry.thin import Thinner
 
 FULL = 3072
@@ -43,6 +44,7 @@ class Pipeline:
         stamp: For the batches.
         properties: Metered bytes of a message besides its body.
         state: Gets all frames, too; nothing of it shows in the batches.
+        inspection: Checks all frames; None where there is nothing to check.
 
     Attributes:
         latest: The last value of every signal.
@@ -58,12 +60,14 @@ class Pipeline:
         stamp: Stamp,
         properties: int,
         state: State | None = None,
+        inspection: Inspection | None = None,
     ) -> None:
         self.latest = Latest(table.groups)
         self.samples = 0
         self._table = table
         self._books = books
         self._state = state
+        self._inspection = inspection
         self._thinner = Thinner(table.groups)
         self._writer = Writer(dictionary, stamp, properties=properties)
         self._whole_blocks = desired.priority > URGENT
@@ -148,6 +152,8 @@ class Pipeline:
     def _decode_part(self, frames: Frames, now: float) -> list[Draft]:
         if self._state is not None:
             self._state.take(frames, now)
+        if self._inspection is not None:
+            self._inspection.take(frames)
         matches = self._table.match(frames)
         kept = self._thinner.keep(matches.group, matches.id, frames.time[matches.frame])
         decoded = matches.decoded

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.errors import BatchError
 from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.checks import Checks
 from bordnetz.can.table import DecodeTable
+from bordnetz.can.validity import watch
 from bordnetz.edge.message import MessageTooLargeError
 from bordnetz.edge.twin import Refusal
 from bordnetz.telemetry.config import (
@@ -71,10 +73,19 @@ class Planner:
     Args:
         catalogue: All that could be collected.
         vehicle: Digest of the vehicle file, 32 bytes.
+        checks: Of the vehicle file.
+
+    Attributes:
+        catalogue: All that could be collected.
+        watched: Messages whose frames are checked where they are collected.
+
+    Raises:
+        CatalogueError: The checks are of messages or counters that the catalogue does not have.
     """
 
-    def __init__(self, catalogue: Catalogue, vehicle: bytes) -> None:
+    def __init__(self, catalogue: Catalogue, vehicle: bytes, checks: Checks | None = None) -> None:
         self.catalogue = catalogue
+        self.watched = watch(catalogue, checks or Checks())
         self._vehicle = vehicle
         self._nothing = Plan.of(Desired(), catalogue, vehicle)
         self._last: tuple[list[Rule], Plan] = [], self._nothing

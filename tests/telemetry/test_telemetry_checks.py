@@ -1,0 +1,119 @@
+"""The checks of the vehicle file, from frames to status and figures."""
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from telemetry_help import MOTOR, Car, call, eventually, frames, motor
+
+from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.checks import Checks
+from bordnetz.can.frames import Block
+from bordnetz.edge.outbox import Outbox
+from bordnetz.errors import BordnetzError
+from bordnetz.telemetry.backlog import Backlog
+from bordnetz.telemetry.books import Books
+from bordnetz.telemetry.bundle import Bundles
+from bordnetz.telemetry.collection import Collection
+from bordnetz.telemetry.config import Desired
+from bordnetz.telemetry.figures import Figures
+from bordnetz.telemetry.plan import Planner
+from bordnetz.telemetry.tally import SHOWN, Tally
+
+CHECK = '\n[[checks.message]]\nname = "drive.{}"\nprofile = "counter"\ncounter = "Gear"\n'
+SAMPLES = {"decoded": 0, "stored": 0, "dropped": {}}
+
+
+@pytest.fixture
+async def bench(tmp_path, car: Car):
+    """A collection whose vehicle counts Motor frames in the signal Gear, and its tally."""
+    catalogue = Catalogue.load(car.vehicle)
+    checks = Checks.model_validate(
+        {"message": [{"name": "drive.Motor", "profile": "counter", "counter": "Gear"}]}
+    )
+    with Outbox(tmp_path / "outbox.db", 100_000_000) as outbox:
+        backlog = Backlog(outbox, waits=False)
+        tally = Tally()
+        planner = Planner(catalogue, bytes(32), checks)
+        books = Books(catalogue.buses)
+        made = Collection(planner, books, backlog, recorded=False, tally=tally)
+        yield made, tally, Figures(books, lambda: SAMPLES, tally)
+
+
+def collect(*patterns, interval=0):
+    rules = [{"match": pattern, "minInterval": interval} for pattern in patterns]
+    return Desired.model_validate({"collect": rules})
+
+
+async def send(collection, counters):
+    data = [motor([0], gear=counter)[0] for counter in counters]
+    await collection.take(Block.of(2, frames(MOTOR, data)))
+    collection.flush()
+
+
+async def test_frames_are_checked_before_they_are_thinned(bench):
+    collection, tally, _ = bench
+    await collection.apply(collect("*.Speed", interval=3600), 1)
+    await send(collection, [1, 2, 2, 5])
+    assert collection.decoded == 1
+    assert tally.by_message() == {"drive.Motor": {"frames": 4, "repeated": 1, "missing": 2}}
+    checked = collection.checked
+    assert (checked["messages"], checked["frames"]) == (1, 4)
+    assert checked["worst"] == tally.by_message()
+
+
+async def test_a_message_that_is_not_collected_is_not_checked(bench):
+    collection, tally, _ = bench
+    await collection.apply(collect("*.Serial"), 1)
+    await send(collection, [1, 1, 1])
+    assert tally.by_message() == {}
+    assert collection.checked["messages"] == 0
+
+
+async def test_the_tally_goes_on_over_a_change_of_configuration(bench):
+    collection, tally, _ = bench
+    await collection.apply(collect("*.Speed"), 1)
+    await send(collection, [1, 1])
+    await collection.apply(collect("*.Motor.*"), 2)
+    await send(collection, [1, 1])
+    assert tally.by_message() == {"drive.Motor": {"frames": 4, "repeated": 2}}
+
+
+async def test_what_is_found_is_a_figure_by_message(bench):
+    collection, _, figures = bench
+    registry = CollectorRegistry()
+    registry.register(figures)
+    await collection.apply(collect("*.Speed"), 1)
+    await send(collection, [1, 1])
+    text = generate_latest(registry).decode()
+    assert 'bordnetz_checks_frames_total{message="drive.Motor"} 2.0' in text
+    assert 'bordnetz_checks_findings_total{finding="repeated",message="drive.Motor"} 1.0' in text
+
+
+def test_the_worst_messages_are_shown_and_no_others():
+    tally = Tally()
+    names = [f"bus.M{n}" for n in range(SHOWN + 10)]
+    rows = tally.rows(names)
+    counts = [[n + 1, n, 0, 0, 0, 0, 0, 0] for n in range(len(names))]
+    tally.add(rows, counts)
+    page = tally.page(len(names), reversed(names))
+    assert list(page["worst"]) == names[: -SHOWN - 1 : -1]
+    assert page["wrongCrc"] == sum(range(len(names)))
+    assert page["silent"] == sorted(names)[:SHOWN]
+
+
+def test_a_bundle_with_a_check_of_a_message_that_is_not_there_is_refused(car):
+    bundles = Bundles(car.bundles, car.vehicle)
+    text = car.file.read_text()
+    assert bundles.load(car.bundle("good", vehicle_toml=text + CHECK.format("Motor")))
+    with pytest.raises(BordnetzError, match=r"message 'drive\.Mottor'.*did you mean drive\.Motor"):
+        bundles.load(car.bundle("bad", vehicle_toml=text + CHECK.format("Mottor")))
+
+
+def test_a_running_module_tells_what_its_checks_have_found(deploy, start, car):
+    car.file.write_text(car.file.read_text() + CHECK.format("Motor"))
+    hub = deploy(collect=[{"match": "*"}])
+    process = start(hub).collecting()
+    for counter in (1, 2, 4):
+        car.send(frames(MOTOR, motor([counter], gear=counter)))
+    checks = eventually(lambda: call(hub, "status")["checks"], lambda told: told["frames"] == 3)
+    assert checks["worst"] == {"drive.Motor": {"frames": 3, "missing": 1}}
+    assert process.figure("bordnetz_checks_findings_total") == 1
