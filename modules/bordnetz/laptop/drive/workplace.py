@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bordnetz.can.checks import Checks
 from bordnetz.can.vehicle import Bus, Vehicle
 from bordnetz.laptop.drive.errors import ChoiceError
 
@@ -102,10 +103,15 @@ class Workplace:
             bus.model_copy(update={"interface": interface, "channel": channel})
             for bus, channel in zip(vehicle.buses, channels, strict=True)
         ]
-        return self.write(vehicle.name, buses, [vehicle.databases(bus) for bus in vehicle.buses])
+        databases = [vehicle.databases(bus) for bus in vehicle.buses]
+        return self.write(vehicle.name, buses, databases, vehicle.checks)
 
     def write(
-        self, name: str, buses: Sequence[Bus], databases: Sequence[Sequence[Path]]
+        self,
+        name: str,
+        buses: Sequence[Bus],
+        databases: Sequence[Sequence[Path]],
+        checks: Checks | None = None,
     ) -> tuple[Vehicle, Path]:
         """Write a vehicle file into the folder and load it."""
         path = self.folder / "vehicle.toml"
@@ -123,6 +129,8 @@ class Workplace:
             if options:
                 lines += ["[bus.options]"]
                 lines += [f"{key} = {_toml(value)}" for key, value in options.items()]
+        if checks is not None:
+            lines += checks.toml()
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return Vehicle.load(path), path
 

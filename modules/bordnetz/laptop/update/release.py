@@ -165,6 +165,7 @@ class Release:
                 f"channel = {json.dumps(bus.channel)}",
                 f"dbc = {json.dumps(names)}",
             ]
+        lines += self._vehicle.checks.toml()
         (folder / "vehicle.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
         return folder
 

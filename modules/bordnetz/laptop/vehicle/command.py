@@ -39,18 +39,31 @@ _GRACE = 1.0
     help="Fill each bus up to so many frames/s with messages that no DBC file knows.",
 )
 @click.option(
+    "--corrupt",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Flip a bit in this share of the frames that have a checksum.",
+)
+@click.option(
     "--trip",
     type=click.FloatRange(0, min_open=True),
     help="Pull over after so many seconds, park, and stay parked.",
 )
-def simulate(file: Path, seed: int, seconds: float | None, load: int, trip: float | None) -> None:
+def simulate(
+    file: Path,
+    seed: int,
+    seconds: float | None,
+    load: int,
+    corrupt: float,
+    trip: float | None,
+) -> None:
     """Drive an electric car in real time: its frames go to the buses of the vehicle file.
 
     At the end one line of JSON tells what was sent.
     """
     vehicle = Vehicle.load(file)
     outlets = [Outlet(bus, _say) for bus in vehicle.buses]
-    traffic = Traffic(vehicle, seed, load, trip)
+    traffic = Traffic(vehicle, seed, load, trip, corrupt)
     stop = threading.Event()
 
     def finish(number: int, frame: FrameType | None) -> None:
@@ -75,6 +88,7 @@ def simulate(file: Path, seed: int, seconds: float | None, load: int, trip: floa
         "waited_seconds": round(pace.waited / 1e9, 3),
         "sent": sum(one.sent for one in outlets),
         "undelivered": sum(one.unheard for one in outlets),
+        "corrupted": traffic.corrupted,
         "buses": buses,
     }
     click.echo(json.dumps(report))

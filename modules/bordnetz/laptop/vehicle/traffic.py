@@ -42,7 +42,12 @@ class Traffic:
     """What a vehicle's buses carry, computed one second ahead."""
 
     def __init__(
-        self, vehicle: Vehicle, seed: int, background: int = 0, trip: float | None = None
+        self,
+        vehicle: Vehicle,
+        seed: int,
+        background: int = 0,
+        trip: float | None = None,
+        corrupt: float = 0.0,
     ) -> None:
         """Let a parked car stand on the road.
 
@@ -52,6 +57,7 @@ class Traffic:
             background: Fill each bus up to so many frames a second with messages that are in
                 none of the DBC files.
             trip: Seconds until the driver pulls over and parks for good; None: never.
+            corrupt: Share of the frames with a checksum in which a bit is flipped on the way.
 
         Raises:
             NetworkError: The DBC files cannot be sent from, or have signals that the car lacks.
@@ -61,6 +67,7 @@ class Traffic:
         self._car = Car(seed, trip)
         self._signals = Signals(seed)
         self._background = _Background(messages, len(vehicle.buses), seed, background)
+        self._noise = _Corruption(messages, seed, corrupt) if corrupt else None
         self._runs: list[tuple[int, int, int, slice]] = []
         self._refuse_unknown(vehicle, messages, seed)
 
@@ -76,6 +83,11 @@ class Traffic:
                         f"'{message.name}.{signal.name}'; it drives the networks in dbc/ alone"
                     )
 
+    @property
+    def corrupted(self) -> int:
+        """Frames in which a bit was flipped so far; they are made a second ahead."""
+        return 0 if self._noise is None else self._noise.frames
+
     def bursts(self, start: int) -> Iterator[Burst]:
         """Bursts in the order of their time, without end.
 
@@ -86,6 +98,9 @@ class Traffic:
         while True:
             columns = self._signals.columns(self._car.advance(TICKS), start + base)
             classic, fd = self._packer.pack(self._packer.raw(columns), start + base)
+            if self._noise is not None:
+                self._noise.flip(classic)
+                self._noise.flip(fd)
             kinds = (classic, fd, self._background.frames(start + base))
             if not self._runs:
                 self._runs = _runs(kinds, start + base)
@@ -105,6 +120,26 @@ def _runs(kinds: Sequence[Frames], start: int) -> list[tuple[int, int, int, slic
             due = int(frames.time[first]) - start
             runs.append((due, int(frames.bus[first]), kind, slice(first, end)))
     return sorted(runs, key=lambda run: run[:3])
+
+
+class _Corruption:
+    """Bits that are flipped in frames with a checksum, after it was made."""
+
+    def __init__(self, messages: Sequence[Message], seed: int, share: float) -> None:
+        self.frames = 0
+        self._rng = np.random.default_rng([seed, 3])
+        self._share = share
+        protected = [message for message in messages if message.profile != "None"]
+        self._keys = np.array([message.bus << 32 | message.id for message in protected], np.int64)
+
+    def flip(self, frames: Frames) -> None:
+        """Flip one bit in some of the frames, in place."""
+        keys = frames.bus.astype(np.int64) << 32 | frames.id
+        hit = np.isin(keys, self._keys) & (self._rng.random(len(frames)) < self._share)
+        rows = hit.nonzero()[0]
+        bit = self._rng.integers(0, 8 * frames.length[rows].astype(np.int64))
+        frames.data[rows, bit >> 3] ^= (1 << (bit & 7)).astype(np.uint8)
+        self.frames += len(rows)
 
 
 class _Background:
