@@ -20,6 +20,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -40,6 +41,9 @@ EVENTS, MANIFEST, BUNDLE = "events", "manifest", "bundle"
 
 URGENT, ORDINARY = 1, 2
 """Priorities of events and of manifests, 0 (highest) to 9."""
+
+MOST = 256
+"""Final reports that are known to be stored: more than a vehicle has ECUs to attempt at once."""
 
 PATIENCE = 30.0
 """Seconds for the outbox to store a message, and for the hub to take one past it."""
@@ -65,6 +69,7 @@ class Outgoing:
         self._edge = edge
         self._loop = loop
         self._word = ""
+        self._stored: deque[str] = deque(maxlen=MOST)
 
     # -- the engine's
 
@@ -81,13 +86,21 @@ class Outgoing:
             self._try("event", self._event("state", shown))
 
     def final(self, report: Mapping[str, Any]) -> None:
-        """Store a final report; one that waits already is not stored again.
+        """Store a final report, if it was not stored before.
+
+        One that waits in the outbox is found there, and of those that have left it the process
+        knows its own.  Only a process that ends after one has left, and before that is in the
+        journal, stores it again: word for word, and under the same ``id``, as every message that
+        arrives twice.
 
         Raises:
             OutboxError: The disk does not take it now.
         """
-        self._ask(self._event("final", dict(report)))
-        self._attempted(report)
+        attempt = str(report["attempt"])
+        if attempt not in self._stored:
+            self._ask(self._event("final", dict(report), f"final-{attempt}"))
+            self._stored.append(attempt)
+            self._attempted(report)
         self.show("last", line(dict(report)))
 
     # -- others'
@@ -129,12 +142,14 @@ class Outgoing:
 
     # -- the way
 
-    async def _event(self, kind: str, content: Mapping[str, Any]) -> int | None:
+    async def _event(
+        self, kind: str, content: Mapping[str, Any], name: str | None = None
+    ) -> int | None:
         body = json.dumps({"event": kind, **content}, ensure_ascii=False).encode()
         properties = {"schema": "ota.1", "event": kind}
         # Only what must come exactly once is worth looking for among what waits.
-        content_id = hashlib.sha256(body).digest() if kind == "final" else None
-        return await self._put(EVENTS, body, URGENT, properties, content_id)
+        digest = None if name is None else hashlib.sha256(body).digest()
+        return await self._put(EVENTS, body, URGENT, properties, name, digest)
 
     async def _put(
         self,
@@ -142,10 +157,11 @@ class Outgoing:
         body: bytes,
         priority: int,
         properties: Mapping[str, str],
+        name: str | None = None,
         content: bytes | None = None,
     ) -> int | None:
         def message(outbox: int, sequence: int) -> Message:
-            named = {**properties, "id": f"{outbox:016x}-{sequence}"}
+            named = {**properties, "id": name or f"{outbox:016x}-{sequence}"}
             return _json(output, body, named)
 
         return await self._edge.put(message, priority, content=content)

@@ -71,8 +71,8 @@ class Reporter(Protocol):
     def final(self, report: Mapping[str, Any]) -> None:
         """An attempt is at its end.  When this returns, the report will not get lost.
 
-        After a crash it may be called a second time with an equal report, so that whoever passes
-        it on has to look at the attempt's id.
+        After a crash, or where the journal did not take that it has returned, it is called again
+        with an equal report, so that whoever passes it on has to look at the attempt's id.
 
         Raises:
             BordnetzError: It cannot be kept now; it is called again later.
