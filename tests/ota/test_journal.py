@@ -51,6 +51,22 @@ def test_attempts_outlive_the_process_in_their_order(path):
     journal.close()
 
 
+def test_a_new_journal_is_made_in_one_transaction(path, monkeypatch):
+    connect, said = sqlite3.connect, []
+
+    def overheard(name, **settings):
+        db = connect(name, **settings)
+        db.set_trace_callback(said.append)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", overheard)
+    Journal.open(path).close()
+    made = [line.split()[0] for line in said[: said.index("COMMIT")]]
+    assert made[0] == "BEGIN;"
+    assert made.count("CREATE") == journal_module._SCHEMA.count("CREATE TABLE")
+    assert not [line for line in said[len(made) :] if line.startswith("CREATE")]
+
+
 def test_a_closed_attempt_leaves_its_report_alone(journal):
     one = attempt().but(report={"attempt": "1", "result": "succeeded"})
     journal.add([one])
@@ -214,7 +230,7 @@ def test_damage_is_found_wherever_it_is(path):
     journal.close()
     content = path.read_bytes()
     pick = random.Random(1)
-    for _ in range(30):
+    for _ in range(60):
         broken = bytearray(content)
         start = pick.randrange(100, len(broken) - 600)
         broken[start : start + 500] = pick.randbytes(500)
@@ -227,6 +243,37 @@ def test_damage_is_found_wherever_it_is(path):
         journal.add([attempt(99)])
         assert journal.attempts()[-1] == attempt(99)
         journal.close()
+
+
+def test_damage_that_sqlite_cannot_put_into_words_is_damage_all_the_same(path):
+    Journal.open(path).close()
+    content = path.read_bytes()
+    assert content.count(b"CREATE TABLE attempt") == 1
+    path.write_bytes(content.replace(b"CREATE TABLE attempt", b"CREATE TABLE \xbd\xfe\xffempt"))
+    journal = Journal.open(path)
+    assert journal.attempts() == []
+    assert journal.set_aside == 1
+    assert path.with_name("journal.db.damaged").exists()
+    journal.close()
+
+
+def test_a_row_of_another_type_than_the_one_written_is_damage(path):
+    journal = Journal.open(path)
+    journal.add([attempt()])
+    journal.close()
+    content = bytearray(path.read_bytes())
+    # The body's serial type, which says text, is odd; the even one before says bytes (1.6, 2.1).
+    length = len(journal_module._sealed(attempt().model_dump_json()))
+    text = 13 + 2 * length
+    varint = bytes([0x80 | text >> 7, text & 0x7F])
+    assert content.count(varint) == 1
+    content[content.index(varint) + 1] -= 1
+    path.write_bytes(bytes(content))
+    journal = Journal.open(path)
+    with pytest.raises(DatabaseError, match="not what was written"):
+        journal.attempts()
+    assert journal.attempts() == []
+    journal.close()
 
 
 def add_many(journal):

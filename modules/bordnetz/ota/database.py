@@ -104,7 +104,7 @@ class Database:
                     with suppress(sqlite3.Error):
                         db.execute("ROLLBACK")
                     raise
-            except (sqlite3.Error, OSError, DamagedError, _UnusableError) as error:
+            except (sqlite3.Error, UnicodeError, OSError, DamagedError, _UnusableError) as error:
                 raise self._told(error) from error
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class Database:
         if self._db is None:
             try:
                 self._db = self._open()
-            except (sqlite3.Error, _UnusableError) as error:
+            except (sqlite3.Error, UnicodeError, _UnusableError) as error:
                 unusable = self._unusable(error)
                 if unusable is None:
                     raise
@@ -161,9 +161,10 @@ class Database:
             leftover.unlink(missing_ok=True)
         db = sqlite3.connect(new, isolation_level=None)
         try:
+            # In one transaction: each has its own syncs, which are slow on a new vehicle's flash.
             db.executescript(
-                f"{self._schema}; PRAGMA application_id = {self._application};"
-                f"PRAGMA user_version = {self._version};"
+                f"BEGIN; {self._schema}; PRAGMA application_id = {self._application};"
+                f"PRAGMA user_version = {self._version}; COMMIT"
             )
         finally:
             db.close()
@@ -209,7 +210,7 @@ class Database:
                 for setting in _SETTINGS:
                     db.execute(setting)
                 found: tuple[str] = db.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             return _says_damaged(error)
         return found[0] != "ok"
 
@@ -228,6 +229,9 @@ class Database:
 
 
 def _says_damaged(error: Exception) -> bool:
+    if isinstance(error, UnicodeError):
+        # SQLite's words quote a name of a table that is none.
+        return True
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
