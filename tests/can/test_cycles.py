@@ -19,7 +19,7 @@ def look(cycles: Cycles, times: list[float]) -> Deviations:
         np.array([round(time * MS) for time in times], np.int64),
         np.zeros(n, np.intp),
         np.zeros(min(n, 1), np.int64),
-        np.zeros(min(n, 1), np.intp),
+        np.unique([0, n]),
     )
 
 
@@ -86,6 +86,6 @@ def test_a_message_is_silent_while_its_bus_goes_on() -> None:
     cycles = Cycles([CYCLE, CYCLE, CYCLE, CYCLE])
     messages = np.arange(3)  # the fourth has never come
     times = np.array([0, 1000, 0], np.int64) * MS
-    cycles.look(times, messages, messages.astype(np.int64), messages)
+    cycles.look(times, messages, messages.astype(np.int64), np.arange(4))
     silent = cycles.silent(np.arange(4), np.array([0, 0, 1, 0]))
     assert silent.tolist() == [True, False, False, False]

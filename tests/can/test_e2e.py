@@ -74,8 +74,8 @@ def judge(protections: Protections, rows: list[bytes], width: int = 8, message: 
         block(rows, width),
         np.arange(n),
         np.full(n, message),
-        np.full(n, message),
-        np.arange(min(n, 1)),
+        np.full(min(n, 1), message),
+        np.unique([0, n]),
     )
     return [Verdict(v).name for v in verdict.tolist()], missing.tolist()
 
@@ -167,6 +167,7 @@ def traffic(draw: st.DrawFn) -> tuple[list[Protected], list[list[tuple[int, byte
             max_size=4,
         )
     )
+    messages.sort(key=lambda one: one.profile is None)
     counters = [0] * len(messages)
     blocks = []
     for _ in range(draw(st.integers(1, 3))):
@@ -231,12 +232,13 @@ def test_every_verdict_is_that_of_the_slow_oracle(case) -> None:
         order = sorted(range(len(rows)), key=lambda n: rows[n][0])
         which = np.array([rows[n][0] for n in order], np.intp)
         first = np.flatnonzero(np.diff(which, prepend=-1))
+        edges = np.append(first, len(which)) if len(which) else np.zeros(1, np.intp)
         verdict, missing = protections.judge(
             block([data for _, data in rows], width),
             np.array(order, np.intp),
             which,
-            which.astype(np.int64),
-            first,
+            which[first].astype(np.int64),
+            edges,
         )
         expected = {}
         for n, (message, data) in enumerate(rows):
@@ -285,3 +287,8 @@ def test_what_follows_a_message_in_a_longer_frame_is_padding() -> None:
     data = bytes([0, 1, 7])
     right = bytes([p02_crc(data, [5] * 16)]) + data[1:]
     assert judge(Protections([p02([5] * 16, 3)]), [right + b"\xaa\xbb"], 64)[0] == ["FIRST"]
+
+
+def test_messages_with_bare_counters_come_last() -> None:
+    with pytest.raises(ValueError, match="should come last"):
+        Protections([bare(0, 4), p01(1)])

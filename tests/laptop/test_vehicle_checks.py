@@ -3,7 +3,6 @@
 import itertools
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bordnetz.can.catalogue import Catalogue
@@ -25,7 +24,6 @@ def found(traffic: Traffic, frames: int) -> dict[str, int]:
     catalogue = Catalogue.load(VEHICLE)
     table = DecodeTable.compile(catalogue)
     validity = Validity(catalogue, watch(catalogue, VEHICLE.checks), table.groups)
-    total = np.zeros(len(Count), np.int64)
     bursts = traffic.bursts(START)
     sent = 0
     while sent < frames:
@@ -33,7 +31,8 @@ def found(traffic: Traffic, frames: int) -> dict[str, int]:
         sent += sum(map(len, some))
         for width in (CLASSIC_BYTES, FD_BYTES):
             parts = [part for part in some if part.data.shape[1] == width]
-            total += validity.look(Frames.concat(parts, width)).counts.sum(axis=0)
+            validity.look(Frames.concat(parts, width))
+    total = validity.counts.sum(axis=1)
     return {Count(n).name: int(count) for n, count in enumerate(total) if count}
 
 

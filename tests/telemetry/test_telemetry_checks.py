@@ -7,6 +7,9 @@ from telemetry_help import MOTOR, Car, call, eventually, frames, motor
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.checks import Checks
 from bordnetz.can.frames import Block
+from bordnetz.can.table import DecodeTable
+from bordnetz.can.validity import Validity, watch
+from bordnetz.can.vehicle import Bus, Vehicle
 from bordnetz.edge.outbox import Outbox
 from bordnetz.errors import BordnetzError
 from bordnetz.telemetry.backlog import Backlog
@@ -88,16 +91,28 @@ async def test_what_is_found_is_a_figure_by_message(bench):
     assert 'bordnetz_checks_findings_total{finding="repeated",message="drive.Motor"} 1.0' in text
 
 
-def test_the_worst_messages_are_shown_and_no_others():
+def test_the_worst_messages_are_shown_and_no_others(tmp_path):
+    """Message n has lost n frames."""
+    messages = SHOWN + 10
+    text = 'VERSION ""\nBU_: X\n'
+    for n in range(messages):
+        text += f'BO_ {n} M{n}: 1 X\n SG_ C : 0|8@1+ (1,0) [0|0] "" X\n'
+    (tmp_path / "m.dbc").write_text(text)
+    bus = Bus(name="b", interface="unix", channel="b", dbc=("m.dbc",))
+    catalogue = Catalogue.load(Vehicle(name="test", buses=[bus]).within(tmp_path))
+    names = [f"b.M{n}" for n in range(messages)]
+    entries = [{"name": name, "profile": "counter", "counter": "C"} for name in names]
+    watched = watch(catalogue, Checks.model_validate({"message": entries}))
+    validity = Validity(catalogue, watched, DecodeTable.compile(catalogue).groups)
     tally = Tally()
-    names = [f"bus.M{n}" for n in range(SHOWN + 10)]
-    rows = tally.rows(names)
-    counts = [[n + 1, n, 0, 0, 0, 0, 0, 0] for n in range(len(names))]
-    tally.add(rows, counts)
-    page = tally.page(len(names), reversed(names))
+    tally.follow(validity)
+    for n in range(messages):
+        validity.look(frames(n, [bytes([0]), bytes([n + 1])]))
+    page = tally.page()
     assert list(page["worst"]) == names[: -SHOWN - 1 : -1]
-    assert page["wrongCrc"] == sum(range(len(names)))
-    assert page["silent"] == sorted(names)[:SHOWN]
+    assert page["worst"]["b.M29"] == {"frames": 2, "missing": 29}
+    assert page["missing"] == sum(range(messages))
+    assert page["frames"] == 2 * messages
 
 
 def test_a_bundle_with_a_check_of_a_message_that_is_not_there_is_refused(car):

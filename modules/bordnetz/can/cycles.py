@@ -67,7 +67,7 @@ class Cycles:
         time: NDArray[np.int64],
         message: NDArray[np.intp],
         slot: NDArray[np.int64],
-        first: NDArray[np.intp],
+        edges: NDArray[np.intp],
     ) -> Deviations:
         """Compare reception times.
 
@@ -76,16 +76,15 @@ class Cycles:
                 for each.
             message: intp, shape (n,), the message, in the order given at first.
             slot: int64, shape (senders,), where each sender's state is kept.
-            first: intp, shape (senders,), where each sender begins.
+            edges: intp, shape (senders + 1,), where each sender's frames begin; last n.
         """
-        if not len(time):
-            return Deviations(_NONE, _NO_CYCLES, _NONE, _NONE)
+        first = edges[:-1]
         gap = np.empty(len(time), np.int64)
         np.subtract(time[1:], time[:-1], out=gap[1:])
         known = self._last.take(slot)
         quarter = self._quarter.take(message)
         gap[first] = np.where(known == _NEVER, quarter.take(first), time.take(first) - known)
-        self._last[slot] = time.take(np.append(first[1:], len(time)) - 1)
+        self._last[slot] = time.take(edges[1:] - 1)
         duplicate = ((gap < quarter) & (gap >= 0)).nonzero()[0]
         late = (gap >= self._late.take(message)).nonzero()[0]
         if not len(late):

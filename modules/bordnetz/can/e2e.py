@@ -35,6 +35,8 @@ _DATA_IDS = 16
 """Entries of a data id list; they are also what stands for one id under each counter value."""
 _P02_START = 0xFF
 """Initial value and final XOR."""
+_NONE = np.iinfo(np.int64).max
+"""In the place of a bare counter that the frame does not reach."""
 
 
 class Verdict(IntEnum):
@@ -86,14 +88,17 @@ class Protections:
     """The protection of some messages, compiled.
 
     Args:
-        protected: Of each message.
+        protected: Of each message; those with a bare counter come last.
     """
 
     def __init__(self, protected: Sequence[Protected]) -> None:
+        profiles = [one for one in protected if one.profile is not None]
+        if any(one.profile is None for one in protected[: len(profiles)]):
+            raise ValueError("messages with bare counters should come last")
+        self._profiles = len(profiles)
         self._layout = Layout([one.counter for one in protected])
         self._modulus = np.array([one.modulus for one in protected], np.int64)
         self._length = np.array([one.length for one in protected], np.uint8)
-        self._bare = np.array([one.profile is None for one in protected], bool)
         # One flat table: a row of zeros for bytes that no CRC covers, one that gives the byte
         # itself for the CRC, then the contributions of both polynomials.
         table = np.concatenate(
@@ -104,32 +109,30 @@ class Protections:
                 contributions(H2F, FD_BYTES + 1),
             )
         )
-        first = {J1850: 2, H2F: 2 + FD_BYTES + 2}
-        place = np.zeros((len(protected), FD_BYTES), np.intp)
-        ids = np.zeros((len(protected), _DATA_IDS), np.uint8)
-        self._nibble = np.zeros(len(protected), np.uint8)
-        self._nibble_mask = np.zeros(len(protected), np.uint8)
-        for number, one in enumerate(protected):
-            if one.profile is None:
-                continue
+        begin = {J1850: 2, H2F: 2 + FD_BYTES + 2}
+        place = np.zeros((len(profiles), FD_BYTES), np.intp)
+        ids = np.zeros((len(profiles), _DATA_IDS), np.uint8)
+        self._nibble = np.zeros(len(profiles), np.uint8)
+        self._nibble_mask = np.zeros(len(profiles), np.uint8)
+        for number, one in enumerate(profiles):
             covered = np.arange(1, one.length)
             after = one.length - 1 - covered
             place[number, 0] = 1
             if isinstance(one.profile, Profile1):
-                place[number, covered] = first[J1850] + after
-                ids[number] = _p01_ids(one.profile, table[first[J1850] :], one.length)
+                place[number, covered] = begin[J1850] + after
+                ids[number] = _p01_ids(one.profile, table[begin[J1850] :], one.length)
                 if one.profile.data_id_mode == "nibble":
                     self._nibble[number] = one.profile.data_id >> 8 << 4
                     self._nibble_mask[number] = 0xF0
-            else:
-                place[number, covered] = first[H2F] + after + 1
-                ids[number] = _p02_ids(one.profile, table[first[H2F] :], one.length)
-        self._ids = ids.ravel()
+            elif one.profile is not None:
+                place[number, covered] = begin[H2F] + after + 1
+                ids[number] = _p02_ids(one.profile, table[begin[H2F] :], one.length)
         self._any_nibble = bool(self._nibble_mask.any())
         self._place = {
             width: np.ascontiguousarray(place[:, :width] * 256)
             for width in (CLASSIC_BYTES, FD_BYTES)
         }
+        self._ids = ids.ravel()
         self._table = table.ravel()
         # By slot: counter of the last frame whose CRC was right, -1 before the first.
         self._last = np.full(len(protected), -1, np.int64)
@@ -146,7 +149,7 @@ class Protections:
         frame: NDArray[np.intp],
         message: NDArray[np.intp],
         slot: NDArray[np.int64],
-        first: NDArray[np.intp],
+        edges: NDArray[np.intp],
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Judge frames.
 
@@ -154,76 +157,97 @@ class Protections:
             frames: A block.
             frame: intp, shape (n,), index of each frame: sender after sender, and in order of
                 arrival for each.
-            message: intp, shape (n,), the message that it is, in the order given at first.
-            slot: int64, shape (n,), where its sender's state is kept.
-            first: intp, shape (senders,), where each sender begins.
+            message: intp, shape (n,), ascending, the message that it is, in the order given at
+                first.
+            slot: int64, shape (senders,), where each sender's state is kept.
+            edges: intp, shape (senders + 1,), where each sender's frames begin; last n.
 
         Returns:
             `Verdict`, uint8, shape (n,), and how many frames are missing before it, int64,
             shape (n,).
         """
-        count = np.diff(first, append=len(frame))
-        counter = self._layout.read(words(frames.data, frame), message.take(first), first, count)
+        profiles = int(message.searchsorted(self._profiles))
+        counter, wrong = self._check(frames, frame[:profiles], message[:profiles])
+        short = frames.length.take(frame) < self._length.take(message)
+        wrong |= short[:profiles]
+        if profiles < len(frame):
+            bare = self._layout.read(
+                words(frames.data, frame[profiles:]),
+                message[profiles:],
+                np.arange(len(frame) - profiles),
+                np.ones(len(frame) - profiles, np.int64),
+            )
+            bare[short[profiles:]] = _NONE
+            counter = np.concatenate((counter, bare))
+        modulus = self._modulus.take(message)
+        strange = counter >= modulus
+        if not np.count_nonzero(wrong) and not np.count_nonzero(strange):
+            return self._follow(counter, modulus, slot, edges)
+        verdict = np.zeros(len(frame), np.uint8)
+        missing = np.zeros(len(frame), np.int64)
+        verdict[strange] = Verdict.OUT_OF_SEQUENCE
+        verdict[:profiles][wrong] = Verdict.WRONG_CRC
+        good = (verdict == Verdict.OK).nonzero()[0]
+        if len(good):
+            # Senders of which no frame is left drop out.
+            left = edges.searchsorted(good, "right") - 1
+            edge = np.ones(len(good) + 1, bool)
+            np.not_equal(left[1:], left[:-1], out=edge[1:-1])
+            edges = edge.nonzero()[0]
+            verdict[good], missing[good] = self._follow(
+                counter.take(good), modulus.take(good), slot.take(left.take(edges[:-1])), edges
+            )
+        return verdict, missing
+
+    def _check(
+        self, frames: Frames, frame: NDArray[np.intp], message: NDArray[np.intp]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Counters of frames under profile 1 or 2, and whether their CRC is wrong."""
         data = frames.data.take(frame, axis=0)
+        counter = (data[:, 1] & 0x0F).astype(np.int64)
         place = self._place[data.shape[1]].take(message, axis=0)
         place += data
         residue = np.bitwise_xor.reduce(self._table.take(place), axis=1)
-        residue ^= self._ids.take(message * _DATA_IDS + (counter & _DATA_IDS - 1))
+        residue ^= self._ids.take(message * _DATA_IDS + counter)
         wrong = residue != 0
         if self._any_nibble:
             nibble = data[:, 1] ^ self._nibble.take(message)
             wrong |= (nibble & self._nibble_mask.take(message)) != 0
-        short = frames.length.take(frame) < self._length.take(message)
-        modulus = self._modulus.take(message)
-        strange = counter >= modulus
-        verdict = np.zeros(len(frame), np.uint8)
-        missing = np.zeros(len(frame), np.int64)
-        if short.any() or strange.any() or wrong.any():
-            bare = self._bare.take(message)
-            wrong |= short & ~bare
-            strange |= short & bare
-            verdict[strange] = Verdict.OUT_OF_SEQUENCE
-            verdict[wrong] = Verdict.WRONG_CRC
-            good = (~(wrong | strange)).nonzero()[0]
-            if len(good):
-                verdict[good], missing[good] = self._follow(
-                    counter[good], modulus[good], slot[good]
-                )
-        elif len(frame):
-            verdict, missing = self._follow(counter, modulus, slot)
-        return verdict, missing
+        return counter, wrong
 
     def _follow(
-        self, counter: NDArray[np.int64], modulus: NDArray[np.int64], slot: NDArray[np.int64]
+        self,
+        counter: NDArray[np.int64],
+        modulus: NDArray[np.int64],
+        slot: NDArray[np.int64],
+        edges: NDArray[np.intp],
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Verdict and missing frames by the counters alone, at least one."""
-        edge = np.ones(len(slot) + 1, bool)
-        np.not_equal(slot[1:], slot[:-1], out=edge[1:-1])
-        edges = edge.nonzero()[0]
-        start, last = edges[:-1], edges[1:] - 1
+        """Verdict and missing frames by the counters alone, each below its modulus."""
+        start = edges[:-1]
         before = np.empty(len(counter), np.int64)
         before[1:] = counter[:-1]
-        known = self._last.take(slot.take(start))
+        known = self._last.take(slot)
         before[start] = known
-        self._last[slot.take(last)] = counter.take(last)
+        self._last[slot] = counter.take(edges[1:] - 1)
         verdict = np.zeros(len(counter), np.uint8)
         missing = np.zeros(len(counter), np.int64)
-        jump = counter - before
-        odd = (jump != 1).nonzero()[0]
+        ahead = counter - before
+        odd = (ahead != 1).nonzero()[0]
+        if len(odd):  # Most of them have begun anew at 0.
+            values, ahead = modulus.take(odd), ahead.take(odd)
+            ahead += values * (ahead < 0)
+            odd, ahead, values = (one[ahead != 1] for one in (odd, ahead, values))
         if len(odd):
-            values = modulus.take(odd)
-            ahead = jump.take(odd)
-            ahead += np.where(ahead < 0, values, 0)
-            lost = (ahead > 1) & (ahead <= values >> 1)
-            verdict[odd] = np.select(
-                (ahead == 1, ahead == 0, lost),
-                (Verdict.OK, Verdict.REPEATED, Verdict.LOST),
-                Verdict.OUT_OF_SEQUENCE,
-            )
-            missing[odd] = np.where(lost, ahead - 1, 0)
+            lost = ahead <= values >> 1
+            missing[odd] = lost * (ahead - 1)
+            verdict[odd] = np.where(lost, Verdict.LOST, Verdict.OUT_OF_SEQUENCE)
+            repeated = odd[ahead == 0]
+            verdict[repeated] = Verdict.REPEATED
+            missing[repeated] = 0
         new = start[known < 0]
-        verdict[new] = Verdict.FIRST
-        missing[new] = 0
+        if len(new):
+            verdict[new] = Verdict.FIRST
+            missing[new] = 0
         return verdict, missing
 
 

@@ -28,7 +28,7 @@ from bordnetz.series import Group, Kind
 
 
 class Count(IntEnum):
-    """What is counted of a message; columns of `Findings.counts`."""
+    """What is counted of a message; rows of `Validity.counts`."""
 
     FRAMES = 0
     WRONG_CRC = 1
@@ -61,22 +61,6 @@ class Watched:
     message: Message
     protected: Protected | None
     cycle: int
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What was found in a block.
-
-    Attributes:
-        frame: intp, shape (n,), index of each frame whose counter and checksum were checked.
-        verdict: `Verdict`, uint8, shape (n,).
-        counts: int64, shape (watched messages, `Count`): ``FRAMES`` are all that came,
-            ``MISSING`` and ``MISSED`` frames and cycles that did not, the others are frames.
-    """
-
-    frame: NDArray[np.intp]
-    verdict: NDArray[np.uint8]
-    counts: NDArray[np.int64]
 
 
 def watch(catalogue: Catalogue, checks: Checks) -> tuple[Watched, ...]:
@@ -141,14 +125,17 @@ class Validity:
         groups: Only messages of these groups are: what is collected.
 
     Attributes:
-        messages: That are looked at; `Findings.counts` has their order.
+        messages: That are looked at: first those under a profile, then those with a bare counter.
+        counts: int64, shape (`Count`, messages), so far: ``FRAMES`` are all that came,
+            ``MISSING`` and ``MISSED`` frames and cycles that did not, the others are frames.
     """
 
     def __init__(
         self, catalogue: Catalogue, watched: Iterable[Watched], groups: Iterable[Group]
     ) -> None:
         collected = {f"{group.bus}.{group.message}" for group in groups}
-        self.messages = tuple(one for one in watched if one.name in collected)
+        self.messages = tuple(sorted((one for one in watched if one.name in collected), key=_turn))
+        self.counts = np.zeros((len(Count), len(self.messages)), np.int64)
         # What the index finds: below so many no message, then messages that nobody looks at.
         unwatched = len(catalogue.buses)
         self._watched = unwatched + 1
@@ -171,10 +158,7 @@ class Validity:
         self._of_slot = np.arange(0 if many else len(self.messages))
         protected = [one.protected for one in self.messages if one.protected is not None]
         self._protections = Protections(protected)
-        self._protections.grow(len(self._of_slot))
-        self._protected = np.full(len(self.messages), -1, np.intp)
-        at = [n for n, one in enumerate(self.messages) if one.protected is not None]
-        self._protected[at] = np.arange(len(at))
+        self._protected = len(protected)
         self._cycles = Cycles([one.cycle for one in self.messages])
         self._any_cycle = any(one.cycle for one in self.messages)
 
@@ -182,8 +166,13 @@ class Validity:
         """Whether there is anything to look at."""
         return bool(self.messages)
 
-    def look(self, frames: Frames) -> Findings:
-        """Look at a block of frames; the state goes on from block to block."""
+    def look(self, frames: Frames) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+        """Look at a block of frames, and count what is found.
+
+        Returns:
+            Index of each frame whose counter and checksum were checked, intp, shape (n,), and
+            its `Verdict`, uint8, shape (n,).
+        """
         found = self._index.find(frames)
         frame = (found >= self._watched).nonzero()[0]
         message = found.take(frame)
@@ -193,45 +182,36 @@ class Validity:
         order = small.argsort(kind="stable")
         message = message.take(order)
         frame = frame.take(order)
-        edge = np.ones(len(frame), bool)
-        np.not_equal(message[1:], message[:-1], out=edge[1:])
-        if self._slots is not None:
+        edge = np.ones(len(frame) + 1, bool)
+        if self._slots is None:
+            np.not_equal(message[1:], message[:-1], out=edge[1:-1])
+        else:
             sender = message << 32 | frames.id.take(frame)
             if (sender[1:] < sender[:-1]).any():
                 order = sender.argsort(kind="stable")
                 message, frame, sender = message.take(order), frame.take(order), sender.take(order)
-            np.not_equal(sender[1:], sender[:-1], out=edge[1:])
-        first = edge.nonzero()[0]
-        slot = self._slot(frames, frame.take(first), message.take(first))
-        counts = np.zeros((len(self.messages), len(Count)), np.int64)
-        counts[:, Count.FRAMES] = np.bincount(message, minlength=len(counts))
+            np.not_equal(sender[1:], sender[:-1], out=edge[1:-1])
+        edges = edge.nonzero()[0]
+        slot = self._slot(frames, frame.take(edges[:-1]), message.take(edges[:-1]))
+        self.counts[Count.FRAMES] += np.bincount(message, None, len(self.messages))
         if self._any_cycle:
-            self._count_cycles(frames.time.take(frame), message, slot, first, counts)
-        which = self._protected.take(message)
-        checked = (which >= 0).nonzero()[0]
-        if not len(checked):
-            return Findings(frame[:0], np.empty(0, np.uint8), counts)
-        if len(checked) < len(frame):
-            slot = slot.repeat(np.diff(first, append=len(frame))).take(checked)
-            frame, message, which = frame.take(checked), message.take(checked), which.take(checked)
-            edge = edge.take(checked)  # senders are left out whole
-            first = edge.nonzero()[0]
-        else:
-            slot = slot.repeat(np.diff(first, append=len(frame)))
-        verdict, missing = self._protections.judge(frames, frame, which, slot, first)
-        self._count_verdicts(message, verdict, missing, counts)
-        return Findings(frame, verdict, counts)
+            self._count_cycles(frames.time.take(frame), message, slot, edges)
+        # The protected messages come first, so that their frames and senders do.
+        checked = int(message.searchsorted(self._protected))
+        senders = int(edges.searchsorted(checked))
+        frame, message = frame[:checked], message[:checked]
+        verdict, missing = self._protections.judge(
+            frames, frame, message, slot[:senders], edges[: senders + 1]
+        )
+        if np.count_nonzero(verdict):
+            self._count_verdicts(message, verdict, missing)
+        return frame, verdict
 
-    def silent(self) -> NDArray[np.bool_]:
-        """Which messages have a sender that fell silent while its bus went on.
-
-        Returns:
-            bool, shape (watched messages,).
-        """
-        silent = np.zeros(len(self.messages), bool)
+    def silent(self) -> list[str]:
+        """Names of messages of which a sender fell silent while its bus went on."""
         senders = self._cycles.silent(self._of_slot, self._bus[self._of_slot])
-        silent[self._of_slot[senders]] = True
-        return silent
+        numbers = np.unique(self._of_slot[senders])
+        return [self.messages[number].name for number in numbers.tolist()]
 
     def _slot(
         self, frames: Frames, frame: NDArray[np.intp], message: NDArray[np.intp]
@@ -255,26 +235,29 @@ class Validity:
         time: NDArray[np.int64],
         message: NDArray[np.intp],
         slot: NDArray[np.int64],
-        first: NDArray[np.intp],
-        counts: NDArray[np.int64],
+        edges: NDArray[np.intp],
     ) -> None:
-        found = self._cycles.look(time, message, slot, first)
+        found = self._cycles.look(time, message, slot, edges)
         if len(found.late):
-            np.add.at(counts[:, Count.MISSED], message.take(found.late), found.missed)
+            np.add.at(self.counts[Count.MISSED], message.take(found.late), found.missed)
         for count, at in ((Count.PAUSE, found.paused), (Count.DUPLICATE, found.duplicate)):
             if len(at):
-                counts[:, count] += np.bincount(message.take(at), minlength=len(counts))
+                self.counts[count] += np.bincount(message.take(at), None, len(self.messages))
 
-    @staticmethod
     def _count_verdicts(
+        self,
         message: NDArray[np.intp],
         verdict: NDArray[np.uint8],
         missing: NDArray[np.int64],
-        counts: NDArray[np.int64],
     ) -> None:
-        if not verdict.any():
-            return
-        kinds = len(Verdict)
-        by = np.bincount(message * kinds + verdict, minlength=len(counts) * kinds)
-        counts[:, _THEIR_COUNTS] += by.reshape(-1, kinds)[:, _VERDICTS]
-        np.add.at(counts[:, Count.MISSING], message, missing)
+        size = len(self.messages)
+        by = np.bincount(verdict * np.intp(size) + message, None, len(Verdict) * size)
+        self.counts[_THEIR_COUNTS] += by.reshape(-1, size)[_VERDICTS]
+        np.add.at(self.counts[Count.MISSING], message, missing)
+
+
+def _turn(one: Watched) -> int:
+    """Protected messages come first, bare counters last of them."""
+    if one.protected is None:
+        return 2
+    return 1 if one.protected.profile is None else 0

@@ -23,7 +23,7 @@ from bordnetz.telemetry.messages import batch_parcel, dictionary_parcel, propert
 from bordnetz.telemetry.pipeline import Pipeline
 from bordnetz.telemetry.plan import Plan, Planner
 from bordnetz.telemetry.state import State
-from bordnetz.telemetry.tally import Inspection, Tally
+from bordnetz.telemetry.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class _Work:
     excess: str | None
     pipeline: Pipeline
     state: State | None
-    inspection: Inspection | None
+    validity: Validity | None
 
 
 class Collection:
@@ -130,6 +130,7 @@ class Collection:
         self.flush()
         self._decoded += self._work.pipeline.samples
         self._work = new
+        self._tally.follow(new.validity)
         self.send_dictionary()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
@@ -176,9 +177,7 @@ class Collection:
     @property
     def checked(self) -> dict[str, Any]:
         """What the checks have found."""
-        if (now := self._work.inspection) is None:
-            return self._tally.page(0, ())
-        return self._tally.page(now.messages, now.silent())
+        return self._tally.page()
 
     @property
     def pipeline(self) -> Pipeline:
@@ -206,14 +205,13 @@ class Collection:
             campaign_version=version,
         )
         properties = properties_size(desired.priority)
-        inspection = None
+        validity = None
         if planner.watched:
-            validity = Validity(planner.catalogue, planner.watched, plan.table.groups)
-            inspection = Inspection(validity, self._tally) if validity else None
+            validity = Validity(planner.catalogue, planner.watched, plan.table.groups) or None
         pipeline = Pipeline(
-            plan.table, plan.dictionary, desired, self._books, stamp, properties, state, inspection
+            plan.table, plan.dictionary, desired, self._books, stamp, properties, state, validity
         )
-        return _Work(planner, desired, plan, plan.excess(), pipeline, state, inspection)
+        return _Work(planner, desired, plan, plan.excess(), pipeline, state, validity)
 
     def _hand_over(self, work: _Work, drafts: Sequence[Draft]) -> None:
         priority, dictionary = work.desired.priority, work.plan.dictionary

@@ -16,11 +16,11 @@ from bordnetz.batch.message import Clock, Draft, Stamp
 from bordnetz.batch.writer import Writer
 from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, Block, Frames
 from bordnetz.can.table import DecodeTable
+from bordnetz.can.validity import Validity
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import SECOND, Desired
 from bordnetz.telemetry.latest import Latest
 from bordnetz.telemetry.state import State
-from bordnetz.telemetry.tally import Inspection
 from bordnetz.telemetry.thin import Thinner
 
 FULL = 3072
@@ -44,7 +44,7 @@ class Pipeline:
         stamp: For the batches.
         properties: Metered bytes of a message besides its body.
         state: Gets all frames, too; nothing of it shows in the batches.
-        inspection: Checks all frames; None where there is nothing to check.
+        validity: Looks at all frames; None where nothing is checked.
 
     Attributes:
         latest: The last value of every signal.
@@ -60,14 +60,14 @@ class Pipeline:
         stamp: Stamp,
         properties: int,
         state: State | None = None,
-        inspection: Inspection | None = None,
+        validity: Validity | None = None,
     ) -> None:
         self.latest = Latest(table.groups)
         self.samples = 0
         self._table = table
         self._books = books
         self._state = state
-        self._inspection = inspection
+        self._validity = validity
         self._thinner = Thinner(table.groups)
         self._writer = Writer(dictionary, stamp, properties=properties)
         self._whole_blocks = desired.priority > URGENT
@@ -152,8 +152,8 @@ class Pipeline:
     def _decode_part(self, frames: Frames, now: float) -> list[Draft]:
         if self._state is not None:
             self._state.take(frames, now)
-        if self._inspection is not None:
-            self._inspection.take(frames)
+        if self._validity is not None:
+            self._validity.look(frames)
         matches = self._table.match(frames)
         kept = self._thinner.keep(matches.group, matches.id, frames.time[matches.frame])
         decoded = matches.decoded

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bordnetz.can.frames import Frames
-from bordnetz.can.validity import Count, Findings, Validity
+from bordnetz.can.validity import Count, Validity
 
 FINDINGS = {
     "wrongCrc": Count.WRONG_CRC,
@@ -31,38 +29,44 @@ class Tally:
 
     def __init__(self) -> None:
         self._rows: dict[str, int] = {}
-        self._counts = np.zeros((0, len(Count)), np.int64)
+        # Of those that have looked before; who looks now counts for itself.
+        self._before = np.zeros((len(Count), 0), np.int64)
+        self._now: tuple[list[int], Validity] | None = None
 
-    def rows(self, names: Iterable[str]) -> NDArray[np.intp]:
-        """Where messages are counted, by qualified name; new ones get a row."""
-        rows = [self._rows.setdefault(name, len(self._rows)) for name in names]
-        new = np.zeros((len(self._rows) - len(self._counts), len(Count)), np.int64)
-        self._counts = np.concatenate((self._counts, new))
-        return np.array(rows, np.intp)
+    def follow(self, validity: Validity | None) -> None:
+        """Count what is found by this one from here on; None: nothing is checked any more."""
+        self._before = self._counts()
+        self._now = None
+        if validity is not None:
+            rows = [self._rows.setdefault(one.name, len(self._rows)) for one in validity.messages]
+            new = np.zeros((len(Count), len(self._rows) - self._before.shape[1]), np.int64)
+            self._before = np.concatenate((self._before, new), axis=1)
+            self._now = rows, validity
 
-    def add(self, rows: NDArray[np.intp], counts: NDArray[np.int64]) -> None:
-        """Count findings: ``counts`` as in `Findings`, ``rows`` from `rows`."""
-        self._counts[rows] += counts
+    def _counts(self) -> NDArray[np.int64]:
+        """int64, shape (`Count`, messages), from the start on."""
+        counts = self._before.copy()
+        if self._now is not None:
+            rows, validity = self._now
+            counts[:, rows] += validity.counts
+        return counts
 
     def by_message(self) -> dict[str, dict[str, int]]:
         """Frames of each message, and what was found of it where that is more than nothing."""
-        return {name: self._line(self._counts[row]) for name, row in self._rows.items()}
+        counts = self._counts()
+        return {name: self._line(counts[:, row]) for name, row in self._rows.items()}
 
-    def page(self, messages: int, silent: Iterable[str]) -> dict[str, Any]:
-        """All messages together, and those of which most was found.
-
-        Args:
-            messages: How many are looked at now.
-            silent: Those of them that have fallen silent while their bus goes on.
-        """
+    def page(self) -> dict[str, Any]:
+        """All messages together, those of which most was found, and those that are silent now."""
         lines = sorted(self.by_message().items(), key=lambda line: -_trouble(line[1]))
-        total = self._counts.sum(axis=0)
+        total = self._counts().sum(axis=1)
+        now = None if self._now is None else self._now[1]
         return {
-            "messages": messages,
+            "messages": 0 if now is None else len(now.messages),
             "frames": int(total[Count.FRAMES]),
             **{name: int(total[count]) for name, count in FINDINGS.items()},
             "worst": {name: line for name, line in lines[:SHOWN] if _trouble(line)},
-            "silent": sorted(silent)[:SHOWN],
+            "silent": [] if now is None else now.silent()[:SHOWN],
         }
 
     @staticmethod
@@ -73,37 +77,3 @@ class Tally:
 
 def _trouble(line: dict[str, int]) -> int:
     return sum(line.values()) - line["frames"]
-
-
-class Inspection:
-    """The checks of one configuration at work.
-
-    Args:
-        validity: Looks at the frames.
-        tally: Counts what it finds.
-    """
-
-    def __init__(self, validity: Validity, tally: Tally) -> None:
-        self._validity = validity
-        self._tally = tally
-        self._rows = tally.rows(one.name for one in validity.messages)
-
-    def take(self, frames: Frames) -> Findings:
-        """Look at a block of frames and count what is found."""
-        findings = self._validity.look(frames)
-        self._tally.add(self._rows, findings.counts)
-        return findings
-
-    @property
-    def messages(self) -> int:
-        """How many messages are looked at."""
-        return len(self._validity.messages)
-
-    def silent(self) -> list[str]:
-        """Messages that have fallen silent while their bus goes on."""
-        quiet = self._validity.silent().tolist()
-        return [
-            one.name
-            for one, is_quiet in zip(self._validity.messages, quiet, strict=True)
-            if is_quiet
-        ]
