@@ -2,8 +2,8 @@
 
 A frame's data is taken as 64-bit words, each in both byte orders.  In the word of its own byte
 order every signal is one run of bits, so that a shift and a mask read it; signed ones get their
-sign where there are any.  Signals of CAN FD that cross from one word into the next are joined
-first.
+sign where there are any.  Signals of longer frames that cross from one word into the next are
+joined first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bordnetz.can.dbc import Field
-from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES
 
 _AT_ONCE = 1 << 15
 """Values read in one go: with their parameters they stay in the second-level cache."""
@@ -49,11 +48,8 @@ class Layout:
         below[crosses] = 0
         mask = np.full(len(fields), -1, np.int64)
         mask[length < 64] = (1 << length[length < 64]) - 1
-        # By words a frame: plane, that is row of `words`.  What lies beyond the first word of a
-        # classic frame is never read there.
-        self._plane = {
-            k: big * k + np.minimum(word, k - 1) for k in (CLASSIC_BYTES // 8, FD_BYTES // 8)
-        }
+        self._word = word
+        self._plane: dict[int, NDArray[np.int64]] = {}
         self._shift = below
         self._mask = mask
         self._sign = np.where(signed, 1 << length - 1, 0)
@@ -84,7 +80,8 @@ class Layout:
             sign, all others as their bits.
         """
         k, rows = len(planes) // 2, planes.shape[1]
-        at = self._plane[k].take(field)
+        plane = self._plane.get(k)
+        at = (self._planes(k) if plane is None else plane).take(field)
         at *= rows
         at += row
         crosses = k > 1 and self._any_crosses
@@ -122,6 +119,14 @@ class Layout:
                 part -= sign
             done = stop
         return values
+
+    def _planes(self, k: int) -> NDArray[np.int64]:
+        """The plane, that is row of `words`, of each field in frames of ``k`` words.
+
+        What lies beyond their last word is never read there.
+        """
+        self._plane[k] = self._big * k + np.minimum(self._word, k - 1)
+        return self._plane[k]
 
     def _join(
         self,

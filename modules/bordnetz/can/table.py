@@ -27,7 +27,7 @@ _DECODED, _SHORT, _SELECTOR = WANTED, 3, 4
 """What becomes of a frame, after `UNKNOWN` and `UNWANTED`."""
 _FATES = 5
 
-_NEVER = 255
+_NEVER = 0xFFFF
 
 _NUMBERS: dict[Kind, Callable[[NDArray[np.int64]], NDArray[Any]]] = {
     Kind.UINT64: lambda raw: raw.view(np.uint64),
@@ -138,7 +138,10 @@ class DecodeTable:
         self._layout = Layout([field for fields in plan.fields for field in fields])
         self._size = np.array([len(fields) for fields in plan.fields], np.intp)
         self._first = self._size.cumsum() - self._size
-        self._width = np.zeros((len(plan.fields), FD_BYTES + 1), np.intp)
+        # Only messages of many frames reach beyond the longest frame.
+        reach = max((fields[-1].need for fields in plan.fields), default=0)
+        self._reach = max(reach, FD_BYTES)
+        self._width = np.zeros((len(plan.fields), self._reach + 1), np.int32)
         for group, fields in enumerate(plan.fields):
             for field in fields:
                 self._width[group, field.need :] += 1
@@ -150,7 +153,7 @@ class DecodeTable:
                 else max((plan.fields[group][-1].need for group in node.groups), default=0)
                 for node in plan.nodes
             ],
-            np.uint8,
+            np.uint16,
         )
         self._many_ids = any(match is not Match.ID for _, _, match, _ in plan.entries)
         signals = [signal for group in plan.groups for signal in group.signals]
@@ -184,11 +187,13 @@ class DecodeTable:
         """All wanted raw values of a block of frames."""
         return self.gather(frames, self.match(frames))
 
-    def match(self, frames: Frames) -> Matches:
+    def match(self, frames: Frames, stands: NDArray[np.int64] | None = None) -> Matches:
         """Find the groups that each frame carries, and count what becomes of the frames.
 
         Args:
             frames: A block; its arrays may be views of larger ones.
+            stands: int64, shape (n,), how many frames each one is counted as: a message that was
+                put together stands for all that carried it.  None: 1.
         """
         found = self._index.find(frames)
         fate = self._fates.take(found)
@@ -200,12 +205,15 @@ class DecodeTable:
             frame, group, width, lost = self._look_closer(frames, found, fate)
         order = self._order(frames, frame, group)
         frame = frame.take(order)
+        fates = np.bincount(fate, stands, len(lost) * _FATES)
+        if stands is not None:  # numpy counts weights in floating-point numbers
+            fates = fates.astype(np.intp)
         return Matches(
             frame,
             group.take(order),
             frames.id.take(frame),
             None if width is None else width.take(order),
-            np.bincount(fate, None, len(lost) * _FATES).reshape(-1, _FATES),
+            fates.reshape(-1, _FATES),
             lost,
         )
 
@@ -236,7 +244,8 @@ class DecodeTable:
         )
         which, group = self._groups_of.follow(node)
         frame = frame[which]
-        width = self._width[group, frames.length[frame]]
+        length = np.minimum(frames.length[frame].astype(np.intp), self._reach)
+        width = self._width[group, length].astype(np.intp)
         brings = width > 0
         cut = np.concatenate((reached.cut, frame[~brings]))
         frame, group, width = frame[brings], group[brings], width[brings]
