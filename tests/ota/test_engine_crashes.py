@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from scripted_installer import (
     World,
     Wrong,
     check,
+    installed,
     target,
     wanted,
 )
@@ -208,6 +210,25 @@ def test_a_group_is_all_new_or_all_old_whenever_it_dies_twice(name):
             judge(name, live(make, verified, [first, second], power), [first, second])
             tried += 1
     assert tried >= 3
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_images_of_two_releases_are_never_installed_together(power):
+    """Whenever the newer one is found, while the older one is under way."""
+    newer = wanted(target("a", 3), target("b", 3), id="winter", groups=[["a", "b"]])
+    for moment in range(1, moments(pair, PAIR) + 1):
+        world = pair()
+        world.dies_at = moment
+        with suppress(Death):
+            world.drive(PAIR)
+        world.dies_at = -1
+        if power:
+            world.power_cut()
+        world.drive(newer)
+        assert [world.sides[ecu].active for ecu in "ab"] == [installed(ecu, 3) for ecu in "ab"]
+        for report in world.reports:
+            assert len({one["new"]["counter"] for one in report["targets"].values()}) == 1
+            assert report["targets"].keys() == {"a", "b"}
 
 
 def test_a_disk_that_refuses_for_a_moment_costs_no_attempt_its_consistency():

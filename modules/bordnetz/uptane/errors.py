@@ -10,15 +10,15 @@ from bordnetz.errors import BordnetzError
 class Kind(StrEnum):
     """Why metadata or an image was refused; the words of reports.
 
-    The first block are the attacks of the Uptane Standard 2.1, "Threat model and attack
-    strategies"; the second are defects that need no attacker.
+    The first block are attacks of the Uptane Standard 2.1, "Threat model and attack strategies",
+    without those that no rule of their own withstands; the second are defects that need no
+    attacker.
     """
 
     ROLLBACK = "rollback"
     FREEZE = "freeze"
     ENDLESS_DATA = "endlessData"
     SLOW_RETRIEVAL = "slowRetrieval"
-    MIXED_BUNDLES = "mixedBundles"
     MIX_AND_MATCH = "mixAndMatch"
     ARBITRARY_SOFTWARE = "arbitrarySoftware"
 
