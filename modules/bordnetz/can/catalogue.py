@@ -13,9 +13,12 @@ import numpy as np
 
 from bordnetz.can.dbc import Message, parse, read, show_id
 from bordnetz.can.errors import CatalogueError
+from bordnetz.can.frames import FD_BYTES
 from bordnetz.can.j1939 import Match
 from bordnetz.can.statements import Problem
-from bordnetz.can.vehicle import Vehicle
+from bordnetz.can.transport import isotp as isotp_transport
+from bordnetz.can.transport import j1939 as j1939_transport
+from bordnetz.can.vehicle import IsoTp, Vehicle
 
 __all__ = ["Catalogue", "CatalogueError", "Problem"]
 
@@ -29,14 +32,16 @@ class Catalogue:
         messages: For each bus its messages, in the order of the files; names, ids and, where
             they are matched by it, parameter group numbers are unique.
         problems: What is not used, or not as its DBC file writes it.
-        digest: SHA-256, 32 bytes, over names of buses and contents of their DBC files: equal
-            for equal meaning, wherever the files lie and whatever they are called.
+        digest: SHA-256, 32 bytes, over names of buses, contents of their DBC files and ids of
+            ISO-TP: equal for equal meaning, wherever the files lie and whatever they are called.
+        isotp: For each bus, which ids carry ISO-TP.
     """
 
     buses: tuple[str, ...]
     messages: tuple[tuple[Message, ...], ...]
     problems: tuple[Problem, ...]
     digest: bytes
+    isotp: tuple[tuple[IsoTp, ...], ...]
 
     @classmethod
     def load(cls, vehicle: Vehicle) -> Catalogue:
@@ -66,12 +71,19 @@ class Catalogue:
             problems += found
             messages, found = _separate_shared_groups(messages)
             problems += found
+            messages, found = _within_reach(
+                messages, {one for pair in bus.isotp for one in pair.ids}
+            )
+            problems += found
+            for conversation in bus.isotp:
+                digest.update(_part(conversation.model_dump_json().encode()))
             buses.append(tuple(messages))
         return cls(
             buses=tuple(bus.name for bus in vehicle.buses),
             messages=tuple(buses),
             problems=tuple(problems),
             digest=digest.digest(),
+            isotp=tuple(bus.isotp for bus in vehicle.buses),
         )
 
     @cached_property
@@ -133,3 +145,35 @@ def _separate_shared_groups(messages: list[Message]) -> tuple[list[Message], lis
         problems += [Problem(m.file, m.name, "", reason) for m in messages if m.id in shared]
         messages = [replace(m, match=closer) if m.id in shared else m for m in messages]
     return messages, problems
+
+
+def _within_reach(
+    messages: list[Message], isotp: set[int | None]
+) -> tuple[list[Message], list[Problem]]:
+    """Leave out signals where no frame, and no message of many frames, can reach.
+
+    Args:
+        messages: Of one bus.
+        isotp: Its ids that carry ISO-TP.
+    """
+    problems = []
+    kept = []
+    for message in messages:
+        if message.id in isotp:
+            reach, why = isotp_transport.LONGEST + 1, "where no message of ISO-TP reaches"
+        elif message.match is not Match.ID:
+            reach, why = j1939_transport.LONGEST, "where no message of J1939 reaches"
+        else:
+            reach = FD_BYTES
+            why = "where no frame reaches; if it is ISO-TP, name its id under 'isotp' of the bus"
+        far = [field.signal.name for field in message.fields if field.need > reach]
+        reasons = dict.fromkeys(far, f"lies beyond byte {reach}, {why}; it is left out")
+        for field in message.fields:
+            for selector, _ in field.branch:
+                if selector in far:
+                    reason = f"its multiplexer '{selector}' cannot be read; it is left out"
+                    reasons.setdefault(field.signal.name, reason)
+        problems += [Problem(message.file, message.name, *item) for item in reasons.items()]
+        near = tuple(field for field in message.fields if field.signal.name not in reasons)
+        kept.append(replace(message, fields=near) if reasons else message)
+    return kept, problems

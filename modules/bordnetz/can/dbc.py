@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bordnetz.can.errors import CatalogueError
-from bordnetz.can.frames import FD_BYTES
 from bordnetz.can.j1939 import Match
 from bordnetz.can.statements import Problem, StatedMessage, StatedSignal, Statements
 from bordnetz.series import EXTENDED, Kind, Signal
@@ -23,6 +22,8 @@ _MOST_SELECTOR_VALUES = 1 << 20
 _NO_ROOM = f"a file has room for {_MOST_SELECTOR_VALUES} multiplexer values"
 _DEEPEST = 8
 """Multiplexers on the way to a signal; databases nest two or three."""
+_LONGEST = 4096
+"""Bytes of a message, if it comes in many frames: the longest of ISO-TP, and its length."""
 _FLOATS = {16: Kind.FLOAT16, 32: Kind.FLOAT32, 64: Kind.FLOAT64}
 
 Branch = tuple[tuple[str, tuple[int, ...]], ...]
@@ -205,8 +206,8 @@ def _unreadable(signal: StatedSignal, message_length: int) -> str:
     last = signal.first + signal.length
     if last > 8 * message_length:
         return f"ends {last - 8 * message_length} bits after the message's {message_length} bytes"
-    if last > 8 * FD_BYTES:
-        return f"lies beyond byte {FD_BYTES}, where no frame reaches"
+    if last > 8 * _LONGEST:
+        return f"lies beyond byte {_LONGEST}, where no message reaches"
     try:
         finite = math.isfinite(float(signal.factor)) and math.isfinite(float(signal.offset))
     except OverflowError:

@@ -9,6 +9,10 @@ channel = "can0"
 bitrate = 500_000
 dbc = ["powertrain.dbc"]     # relative to the vehicle file
 
+[[bus.isotp]]                # messages of many frames by ISO 15765-2: see `IsoTp`
+request = 0x7E0
+response = 0x7E8
+
 [checks]                     # counters, checksums and cycles: see `bordnetz.can.checks`
 cycles = true
 
@@ -38,12 +42,15 @@ from pydantic import (
 
 from bordnetz.can.checks import Checks
 from bordnetz.errors import BordnetzError
+from bordnetz.series import EXTENDED
 
 _MOST_BYTES = 256 << 10
+_LARGEST_STANDARD = 0x7FF
 _LONGEST_LINE = 4096
 """Bytes.  A dotted key takes the parser time in the square of its parts, and must be one line."""
 _MOST_BUSES = 256
 _MOST_DATABASES = 64
+_MOST_CONVERSATIONS = 1024
 _MOST_PROBLEMS = 10
 
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
@@ -51,6 +58,10 @@ Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 
 Bitrate = Annotated[StrictInt, Field(gt=0, le=20_000_000)]
 """Bits a second; CAN XL, the fastest of the family, ends at 20 Mbit/s."""
+
+
+ArbitrationId = Annotated[StrictInt, Field(ge=0, le=0x1FFF_FFFF)]
+"""Above 0x7FF it has 29 bits."""
 
 
 def _text_or_number(value: Any) -> Any:
@@ -86,6 +97,40 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class IsoTp(_Model):
+    """A conversation over ISO-TP (ISO 15765-2, normal addressing), such as diagnostics with an ECU.
+
+    What is listened to are the messages under either id; nothing is ever sent.  Frames do not
+    tell that they are ISO-TP's, so the ids have to be named.
+
+    Attributes:
+        request: Arbitration id of one direction; None: not heard on this bus.
+        response: Of the other.
+        length_byte: The DBC file counts the bits of these messages from the byte before the
+            payload, which holds the (lowest byte of the) payload's length; else from the
+            payload's first byte.
+    """
+
+    request: ArbitrationId | None = None
+    response: ArbitrationId | None = None
+    length_byte: StrictBool = False
+
+    @model_validator(mode="after")
+    def _names_an_id(self) -> IsoTp:
+        if self.request is None and self.response is None:
+            raise ValueError("request, response, or both should be there")
+        return self
+
+    @property
+    def ids(self) -> tuple[int | None, int | None]:
+        """Request and response, `bordnetz.series.EXTENDED` set for 29 bits."""
+        request, response = (
+            one if one is None or one <= _LARGEST_STANDARD else one | EXTENDED
+            for one in (self.request, self.response)
+        )
+        return request, response
+
+
 class Bus(_Model):
     """One bus of the vehicle.
 
@@ -100,6 +145,7 @@ class Bus(_Model):
         data_bitrate: Bits a second in the data phase of CAN FD frames.
         fd: Whether python-can's interface is opened for CAN FD; the other two find out themselves.
         dbc: DBC files, relative to the vehicle file, as written there.
+        isotp: Which ids carry messages of many frames.
         options: Further keyword arguments for python-can's interface.
     """
 
@@ -112,6 +158,7 @@ class Bus(_Model):
     dbc: tuple[Annotated[StrictStr, Field(min_length=1, max_length=4096)], ...] = Field(
         default=(), max_length=_MOST_DATABASES
     )
+    isotp: tuple[IsoTp, ...] = Field(default=(), max_length=_MOST_CONVERSATIONS)
     options: dict[Name, Annotated[bool | int | float | str, BeforeValidator(_scalar)]] = {}
 
     @model_validator(mode="after")
@@ -126,6 +173,19 @@ class Bus(_Model):
                 raise ValueError(f"options.{key} must stand beside options, not in it")
         if self.data_bitrate is not None and not self.fd:
             raise ValueError("data_bitrate needs fd = true")
+        return self
+
+    @model_validator(mode="after")
+    def _uses_each_id_once(self) -> Bus:
+        places: dict[int, str] = {}
+        for index, conversation in enumerate(self.isotp):
+            for what in ("request", "response"):
+                number = getattr(conversation, what)
+                if number is None:
+                    continue
+                place = f"isotp[{index}].{what}"
+                if (first := places.setdefault(number, place)) != place:
+                    raise ValueError(f"{place}: 0x{number:X} is taken by {first}")
         return self
 
 
