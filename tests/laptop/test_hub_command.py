@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 
 import pytest
@@ -201,6 +202,23 @@ async def test_run_says_what_is_in_its_way(hub, manifest, tmp_path):
     assert (code, f"{taken}: Address already in use; name a free --address" in err) == (1, True)
     code, _, err = await _hub("run", "--manifest", str(tmp_path / "none.json"))
     assert (code, "cannot be read: No such file" in err) == (1, True)
+
+
+def test_the_address_follows_from_the_folder_and_is_another_where_that_is_taken(
+    start_hub, manifest
+):
+    def started_anew():
+        hub = start_hub(manifest)
+        address = hub.control.place.address
+        hub.stop()
+        # What it would go by first.
+        (hub.state / "hub.json").unlink()
+        return address
+
+    address = started_anew()
+    assert started_anew() == address
+    with socket.create_server((address, 8883)):
+        assert started_anew() != address
 
 
 async def test_a_long_state_path_gets_short_sockets(start_hub, manifest):

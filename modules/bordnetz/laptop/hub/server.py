@@ -14,6 +14,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,8 +55,11 @@ HANDSHAKE_TIMEOUT = 20.0
 MAX_CLIENTS = 100
 """Connections at a time (Edge hub, MaxConnectedClients)."""
 
-_ADDRESSES = 254
-"""Loopback addresses that a hub chooses from."""
+_LOOPBACK = IPv4Network("127.0.0.0/8")
+"""Addresses that a hub chooses from (RFC 6890, table 3); Linux takes them all."""
+
+_TRIED = 256
+"""So many of them before it gives up."""
 
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for messages whose time to live has ended."""
@@ -141,10 +145,11 @@ class Hub:
     async def _listen(self, stack: contextlib.AsyncExitStack) -> str:
         """Binds MQTT and metrics to one loopback address, which it returns."""
         last = Place.load(self._state / "hub.json")
-        # Hubs with folders of their own begin to look at addresses of their own, so that nobody is
-        # likely to take that of one that is being restarted.
-        first = zlib.crc32(str(self._state).encode()) % _ADDRESSES
-        own = [f"127.0.0.{(first + n) % _ADDRESSES + 1}" for n in range(_ADDRESSES)]
+        # Hubs with folders of their own have addresses of their own, of so many that nobody takes
+        # that of one that is being restarted.
+        first = zlib.crc32(str(self._state).encode())
+        usable = _LOOPBACK.num_addresses - 2
+        own = [str(_LOOPBACK[1 + (first + n) % usable]) for n in range(_TRIED)]
         candidates = [self._address] if self._address else own
         if self._address is None and last is not None:
             candidates.insert(0, last.address)
@@ -159,7 +164,10 @@ class Hub:
             for server in servers:
                 stack.callback(server.close)
             return address
-        raise StartError("ports 8883 and 9600 are taken on all of 127.0.0.1 to 127.0.0.254")
+        raise StartError(
+            f"port {MQTT_PORT} or {METRICS_PORT} is taken on {_TRIED} addresses from {own[0]} on; "
+            "name a free --address"
+        )
 
     async def _bind(self, address: str) -> list[asyncio.Server]:
         metrics = await asyncio.start_server(
