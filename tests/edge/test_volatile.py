@@ -95,7 +95,7 @@ async def test_without_a_hub_it_is_dropped_at_once_and_never_sent_later(hub, met
 
 
 async def test_what_the_hub_does_not_acknowledge_in_time_is_dropped(hub, metrics):
-    async with HubLink(Deaf(), Timing(call=0.5), SOON) as link:
+    async with HubLink(Deaf(), Timing(call=2), SOON) as link:
         await asyncio.wait_for(link.up(), PATIENCE)
         await asyncio.to_thread(hub.control.fault, "withhold-puback", count=1)
         assert not await Volatile(link, metrics).send(state())
