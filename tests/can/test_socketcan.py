@@ -67,8 +67,8 @@ async def test_frames_are_those_that_python_can_receives_to_the_bit() -> None:
     for frames, theirs in ((block.classic, expected[False]), (block.fd, expected[True])):
         ours = rows(frames)
         assert [row[:3] for row in ours] == [row[:3] for row in theirs]
-        # Each socket stamps for itself where no driver does; a float of seconds rounds, too.
-        assert np.allclose([r[3] for r in ours], [r[3] for r in theirs], rtol=0, atol=1e-3)
+        # Each socket stamps for itself where no driver does, on a busy machine not at once.
+        assert np.allclose([r[3] for r in ours], [r[3] for r in theirs], rtol=0, atol=0.1)
     assert same_frames(block.classic, classic)
     assert same_frames(block.fd, fd)
 

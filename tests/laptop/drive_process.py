@@ -22,7 +22,7 @@ from bordnetz.laptop.hub.control import Control, ControlError
 from bordnetz.laptop.hub.upstream import Upstream
 
 PROJECT = Path(__file__).parents[2]
-PATIENCE = 90
+PATIENCE = 240
 
 
 class Drive:

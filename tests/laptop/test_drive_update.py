@@ -14,7 +14,6 @@ NEW = {"telemetry": "bundle-1", "maps": "maps-1"}
 DEMO = Path(__file__).parents[2] / "dbc" / "vehicle.toml"
 
 
-@pytest.mark.timeout(240)
 def test_an_update_is_refused_while_driving_and_brings_a_new_signal_when_parked(start_drive):
     drive = start_drive("--interface", "unix", "--ota", "demo", "--seconds", "120")
     report = drive.succeeds()

@@ -214,7 +214,7 @@ async def test_fault_drop_link(hub):
 
 
 async def test_fault_go_silent(hub):
-    options = {"keep_alive": 1, "connection_retry_interval": 1}
+    options = {"keep_alive": 2, "connection_retry_interval": 5}
     async with await SdkModule.start(hub, "sender", **options) as sender:
         await _ask(hub.control.fault, "go-silent", module="sender", count=1)
         pending = asyncio.create_task(sender.send(b"into the void"))

@@ -49,7 +49,7 @@ def ask(state, path, *, query=None, method="GET", **headers):
     """Status, headers and body of a request, with a signed query unless one is given."""
     parts = urlsplit(signed_url(state, path, 60))
     context = ssl.create_default_context(cafile=str(state / "ca.pem"))
-    link = HTTPSConnection(parts.hostname, parts.port, context=context, timeout=10)
+    link = HTTPSConnection(parts.hostname, parts.port, context=context, timeout=60)
     target = f"{parts.path}?{parts.query if query is None else query}"
     link.request(method, target, headers={k.replace("_", "-"): v for k, v in headers.items()})
     answer = link.getresponse()

@@ -10,8 +10,9 @@ from typing import Self
 
 from bordnetz.laptop.drive.processes import Process, Usage
 
-CUT = 1.0
-"""Seconds for the processes to end by themselves when the drive is broken off."""
+CUT = 5.0
+"""Seconds for the processes to end by themselves when the drive is broken off: they need a tenth,
+but on a busy machine one that is killed leaves its sockets behind."""
 
 
 @dataclass(frozen=True, slots=True)
