@@ -38,7 +38,7 @@ class Proxy:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
     def _listen(self) -> None:
@@ -62,7 +62,7 @@ class Proxy:
                 client.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
                 return
             host, port = request.target.rsplit(":", 1)
-            with socket.create_connection((host, int(port)), 10) as server:
+            with socket.create_connection((host, int(port)), 60) as server:
                 client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                 self._relay(client, server)
 

@@ -98,7 +98,7 @@ class MisbehavingStore:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
     def put(self, name: str, content: bytes) -> None:
@@ -126,7 +126,7 @@ class MisbehavingStore:
         with suppress(OSError), connection:
             # The kernel must not take in more than a car would see, or less is known than sent.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 10)
-            connection.settimeout(30)
+            connection.settimeout(60)
             self._open.add(connection)
             try:
                 if self._context is not None:

@@ -9,9 +9,10 @@ HASH = "ab" * 32
 
 
 class Car:
-    """Telemetry as a function that hears offers and may answer."""
+    """Telemetry as a function that hears offers and may answer, at once or ``after`` so long."""
 
-    def __init__(self, *answers, patience=5.0):
+    def __init__(self, *answers, patience=60.0, after=0.0):
+        self.after = after
         self.offers = []
         self.answers = list(answers)
         self.stop = threading.Event()
@@ -20,7 +21,11 @@ class Car:
     def tell(self, sha256, path):
         self.offers.append((sha256, path))
         if self.answers and (answer := self.answers.pop(0)) is not None:
-            threading.Timer(0.01, self.port.hear, [json.dumps(answer).encode()]).start()
+            body = json.dumps(answer).encode()
+            if self.after:
+                threading.Timer(self.after, self.port.hear, [body]).start()
+            else:
+                self.port.hear(body)
 
 
 def answer(name=HASH, accepted=True, reason="", signals=5):
@@ -28,7 +33,7 @@ def answer(name=HASH, accepted=True, reason="", signals=5):
 
 
 def test_an_offer_gets_its_answer():
-    car = Car(answer(accepted=False, reason="another wiring"))
+    car = Car(answer(accepted=False, reason="another wiring"), after=0.01)
     found = car.port.ask(HASH, "/bundles/x")
     assert (found.accepted, found.reason) == (False, "another wiring")
     assert car.offers == [(HASH, "/bundles/x")]
@@ -76,5 +81,5 @@ def test_what_telemetry_says_right_after_its_refusal_does_not_cover_it():
         for one in (answer(accepted=False), answer(name="cd" * 32)):
             car.port.hear(json.dumps(one).encode())
 
-    car.port = Telemetry(tell, 5.0, car.stop)
+    car.port = Telemetry(tell, 60.0, car.stop)
     assert not car.port.ask(HASH, "/b").accepted

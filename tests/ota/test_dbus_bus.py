@@ -66,7 +66,7 @@ def bus(folder: Path, *answers: Answer) -> Iterator[str]:
                             return
                         parser.add_data(data)
                     answer(sock, call)
-                end.wait(30)
+                end.wait(60)
             except OSError:
                 pass
 
@@ -92,7 +92,7 @@ def ask(connection: Bus) -> tuple[object, ...]:
 
 
 def test_a_call_gives_what_is_answered(tmp_path):
-    with bus(tmp_path, hello, reply("su", "x", 3)) as address, Bus(address, 5) as connection:
+    with bus(tmp_path, hello, reply("su", "x", 3)) as address, Bus(address, 60) as connection:
         assert ask(connection) == ("x", 3)
 
 
@@ -100,7 +100,7 @@ def test_an_error_is_told_with_its_name(tmp_path):
     def answer(sock: socket.socket, call: Message) -> None:
         sock.sendall(new_error(call, "a.b.C", "s", ("not\ntoday\x1b",)).serialise(serial=2))
 
-    with bus(tmp_path, hello, answer) as address, Bus(address, 5) as connection:
+    with bus(tmp_path, hello, answer) as address, Bus(address, 60) as connection:
         with pytest.raises(CallError, match=r"^Ask: today\?$") as caught:
             ask(connection)
         assert caught.value.name == "a.b.C"
@@ -128,16 +128,16 @@ def test_a_bus_that_does_not_let_us_in_costs_its_time_and_no_more(tmp_path):
 def test_a_bus_that_hangs_at_the_greeting_costs_its_time_and_no_more(tmp_path):
     with (
         bus(tmp_path, silence) as address,
-        pytest.raises(BusError, match=r"Hello: .* within 0\.2 s"),
-        Bus(address, 0.2),
+        pytest.raises(BusError, match=r"Hello: .* within 2 s"),
+        Bus(address, 2),
     ):
         pass
 
 
 def test_a_call_that_nobody_answers_costs_its_time_and_no_more(tmp_path):
     with (
-        connect(tmp_path, 0.2, silence) as connection,
-        pytest.raises(BusError, match=r"Ask: a\.b has not answered within 0\.2 s"),
+        connect(tmp_path, 2, silence) as connection,
+        pytest.raises(BusError, match=r"Ask: a\.b has not answered within 2 s"),
     ):
         ask(connection)
 
@@ -149,17 +149,17 @@ def test_answers_to_other_calls_are_none_to_ours_even_if_they_do_not_end(tmp_pat
         while True:
             sock.sendall(other)
 
-    with bus(tmp_path, hello, answer) as address, Bus(address, 0.3) as connection:
-        began = time.monotonic()
-        with pytest.raises(BusError, match="has not answered"):
-            ask(connection)
-        assert time.monotonic() - began < 10
+    with (
+        connect(tmp_path, 2, answer) as connection,
+        pytest.raises(BusError, match="has not answered"),
+    ):
+        ask(connection)
 
 
 def test_a_message_that_claims_to_be_large_is_refused_before_it_comes(tmp_path):
     head = b"l\2\0\1" + struct.pack("<III", 2 * MAX_MESSAGE, 2, 0)
     with (
-        connect(tmp_path, 5, raw(head)) as connection,
+        connect(tmp_path, 60, raw(head)) as connection,
         pytest.raises(BusError, match=f"more than {MAX_MESSAGE} bytes is refused"),
     ):
         ask(connection)
@@ -176,7 +176,7 @@ def test_a_message_that_claims_to_be_large_is_refused_before_it_comes(tmp_path):
 )
 def test_what_is_no_message_is_refused(tmp_path, data):
     with (
-        connect(tmp_path, 5, raw(data)) as connection,
+        connect(tmp_path, 60, raw(data)) as connection,
         pytest.raises(BusError, match="is no message"),
     ):
         ask(connection)
@@ -187,7 +187,7 @@ def test_a_bus_that_closes_is_told(tmp_path):
         sock.shutdown(socket.SHUT_RDWR)
 
     with (
-        connect(tmp_path, 5, close) as connection,
+        connect(tmp_path, 60, close) as connection,
         pytest.raises(BusError, match="connection lost"),
     ):
         ask(connection)
@@ -204,7 +204,7 @@ def signals(count: int) -> Answer:
 
 
 def test_signals_that_come_before_the_answer_are_kept_in_order(tmp_path):
-    with bus(tmp_path, hello, signals(2)) as address, Bus(address, 5) as connection:
+    with bus(tmp_path, hello, signals(2)) as address, Bus(address, 60) as connection:
         ask(connection)
         first = connection.signal(1)
         assert first is not None
@@ -215,7 +215,7 @@ def test_signals_that_come_before_the_answer_are_kept_in_order(tmp_path):
 
 def test_signals_without_end_are_no_way_to_our_memory(tmp_path):
     with (
-        connect(tmp_path, 5, signals(MAX_SIGNALS + 1)) as connection,
+        connect(tmp_path, 60, signals(MAX_SIGNALS + 1)) as connection,
         pytest.raises(BusError, match="more signals than anybody needs"),
     ):
         ask(connection)
@@ -229,7 +229,7 @@ def rauc(folder: Path, signature: str, *body: object) -> Iterator[RaucService]:
     listening = [reply("")] * 3
     with (
         bus(folder, hello, *listening, reply(signature, *body)) as address,
-        RaucService(address, timeout=5) as service,
+        RaucService(address, timeout=60) as service,
     ):
         yield service
 
@@ -271,5 +271,5 @@ def test_the_end_of_anothers_installation_is_not_the_end_of_ours(tmp_path):
     listening = [reply("")] * 3
     answers = [hello, *listening, reply("a(sa{sv})", []), begun, reply("s", ":1.9")]
     open_end = pytest.raises(RaucError, match="not finished the installation")
-    with bus(tmp_path, *answers) as address, RaucService(address, timeout=5) as service, open_end:
-        service.install("/bundle", lambda _: None, time.monotonic() + 0.3)
+    with bus(tmp_path, *answers) as address, RaucService(address, timeout=60) as service, open_end:
+        service.install("/bundle", lambda _: None, time.monotonic() + 2)

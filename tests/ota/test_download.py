@@ -251,11 +251,13 @@ def test_endless_data_behind_what_has_come_ends_at_once(car, store):
 def test_a_drip_is_tried_again_and_then_reported_as_slow(car, store):
     store.always = drip(0.02)
     car = Car(store, car.folder, attempts=2)
+    car.patience = 0.3
     with pytest.raises(UptaneError) as error:
         car.fetch()
     assert kind(error) is Kind.SLOW_RETRIEVAL
     assert len(store.requests) == 2
     store.always = None
+    car.patience = 60
     assert car.fetch().read_bytes() == CONTENT
     assert car.cost == len(CONTENT)
 

@@ -1,7 +1,9 @@
 """Signing: the bytes, the runs, and what is left after one that was cut short."""
 
 import json
-import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from release_help import DAY, NOW, manifest
@@ -130,13 +132,20 @@ def test_a_run_that_was_cut_short_is_done_again_under_another_version(place):
     place.publish()
 
 
+DYING = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from release_help import Place
+Place(Path(sys.argv[2])).sign(int(sys.argv[3]), progress=lambda *_: os._exit(9))
+"""
+
+
 def test_a_run_whose_process_dies_before_its_end_leaves_everything_due(place):
     place.vehicles("car-1", "car-2")
-    pid = os.fork()
-    if not pid:
-        place.sign(progress=lambda *_: os._exit(9))
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    here = str(Path(__file__).parent)
+    process = subprocess.run([sys.executable, "-c", DYING, here, str(place.folder), str(NOW)])
+    assert process.returncode == 9
     assert signed(place, "car-2")["version"] == 1
     assert place.sign().vehicles == 2
     assert signed(place, "car-2")["version"] == 2

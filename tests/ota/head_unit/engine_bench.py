@@ -187,7 +187,7 @@ class Lab:
             self.state,
             self.targets,
             self.installer,
-            unit.arguments() | {"health": Command((str(health),), 20)},
+            unit.arguments() | {"health": Command((str(health),), 60)},
             "boot 1",
         )
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,7 +115,7 @@ def missing(programs: Sequence[str]) -> list[str]:
     return lacks
 
 
-def until(what: Callable[[], bool], seconds: float = 30) -> None:
+def until(what: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it has not come to that"
@@ -207,7 +208,7 @@ class Bench:
         self.daemon = subprocess.Popen(
             ["dbus-daemon", f"--config-file={self.folder}/bus.conf", "--nofork"]
         )
-        until((self.folder / "bus").exists)
+        until(self._bus_listens)
         self.start_service()
 
     def start_service(self) -> None:
@@ -225,6 +226,11 @@ class Bench:
             start_new_session=True,
         )
         until(self._answers)
+
+    def _bus_listens(self) -> bool:
+        # The socket's name is there before anybody listens.
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.folder / "bus")) == 0
 
     def _answers(self) -> bool:
         assert self.service is not None
@@ -291,12 +297,12 @@ class Bench:
     def idle(self) -> None:
         """Until no installation runs."""
         with RaucService(self.bus) as rauc:
-            rauc.settled(time.monotonic() + 30)
+            rauc.settled(time.monotonic() + 60)
 
     def workshop_installs(self, bundle: Path) -> None:
         """Somebody has RAUC install a bundle who does not ask us."""
         with RaucService(self.bus) as rauc:
-            rauc.install(str(bundle), lambda _: None, time.monotonic() + 30)
+            rauc.install(str(bundle), lambda _: None, time.monotonic() + 60)
 
     def stranger_says_completed(self) -> int:
         """Somebody tells everybody on the bus, one by one, that RAUC has finished."""
@@ -334,8 +340,8 @@ class Bench:
             "folder": self.folder / "state" / "bundles",
             "seen": PurePosixPath(self.folder / "state" / "bundles"),
             "record": self.folder / "state" / "rauc.json",
-            "health": Command(("true",), 10),
-            "timeout": 30.0,
+            "health": Command(("true",), 60),
+            "timeout": 60.0,
         }
 
     def installer(self, **more: object) -> RaucInstaller:

@@ -183,7 +183,7 @@ class Bench:
     @property
     def service(self) -> SwupdateService:
         return SwupdateService(
-            self.folder / "tmp" / "sockinstctrl", self.folder / "tmp" / "swupdateprog", 10
+            self.folder / "tmp" / "sockinstctrl", self.folder / "tmp" / "swupdateprog", 60
         )
 
     def get(self, name: str) -> str:
@@ -204,13 +204,13 @@ class Bench:
 
     def idle(self) -> None:
         """Until no installation runs."""
-        self.service.settled(time.monotonic() + 30)
+        self.service.settled(time.monotonic() + 60)
 
     def workshop_installs(self, image: Path) -> None:
         """Somebody has SWUpdate install an image who does not ask us."""
         with image.open("rb") as file:
             self.service.install(
-                file, ("stable", "alt"), Run.INSTALL, lambda _: None, time.monotonic() + 30
+                file, ("stable", "alt"), Run.INSTALL, lambda _: None, time.monotonic() + 60
             )
 
     # -- held in the middle
@@ -282,10 +282,10 @@ class Bench:
             "control": self.service.control,
             "news": self.service.progress,
             "sides": {"a": ("stable", "main"), "b": ("stable", "alt")},
-            "boot_loader": BootLoader(Command((str(self.folder / "boot-loader"),), 10)),
+            "boot_loader": BootLoader(Command((str(self.folder / "boot-loader"),), 60)),
             "record": self.folder / "state" / "swupdate.json",
-            "health": Command(("true",), 10),
-            "timeout": 30.0,
+            "health": Command(("true",), 60),
+            "timeout": 60.0,
         }
 
     def installer(self, **more: object) -> SwupdateInstaller:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shutil
 import threading
-from contextlib import suppress
 from subprocess import TimeoutExpired
 
 import pytest
@@ -252,8 +251,11 @@ def test_kills_power_cuts_and_bad_versions_leave_a_set_that_fits_together(lab):
         falls_back = pick.random() < 0.2
         for _ in range(2):
             process = lab.child(asked, dies_at=pick.randrange(1, 120))
-            with suppress(TimeoutExpired):
-                process.wait(20)
+            try:
+                process.wait(60)
+            except TimeoutExpired:
+                process.kill()
+                process.wait()
             deaths += process.returncode == -9
             if pick.random() < 0.5:
                 lab.reboot(fall_back=falls_back)

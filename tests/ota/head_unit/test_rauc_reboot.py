@@ -29,7 +29,7 @@ def job(unit, bundles):
 
 
 def test_a_system_that_is_not_well_is_left_again(unit, job):
-    installer = unit.installer(health=Command(("sh", "-c", "echo no display; false"), 10))
+    installer = unit.installer(health=Command(("sh", "-c", "echo no display; false"), 60))
     with pytest.raises(UnhealthyError, match=r"rootfs\.1 runs, but is not well: .*no display"):
         installer.verify(job)
     assert installer.rollback(job) is Activation.REBOOT
@@ -161,7 +161,7 @@ def test_a_lost_attempt_that_has_booted_and_is_well_is_kept(unit, job):
 
 def test_a_lost_attempt_that_has_booted_and_is_not_well_is_left_to_the_boot_loader(unit, job):
     unit.set_state("B", "trial")
-    unit.installer(health=Command(("false",), 10)).clean_up(lost(job))
+    unit.installer(health=Command(("false",), 60)).clean_up(lost(job))
     assert (unit.primary, unit.state("B")) == ("B", "trial")
 
 

@@ -165,7 +165,7 @@ def test_a_selection_that_swupdate_has_no_room_for_is_refused(unit, word):
     ],
 )
 def test_a_boot_loader_that_makes_no_sense_is_told(unit, script, words):
-    boot_loader = BootLoader(Command(("sh", "-c", script), 10))
+    boot_loader = BootLoader(Command(("sh", "-c", script), 60))
     with pytest.raises(TroubleError, match=words):
         unit.installer(boot_loader=boot_loader).probe()
 

@@ -46,7 +46,7 @@ def booted(unit, job):
 
 
 def test_a_system_that_is_not_well_is_left_again(unit, booted):
-    installer = unit.installer(health=Command(("sh", "-c", "echo no display; false"), 10))
+    installer = unit.installer(health=Command(("sh", "-c", "echo no display; false"), 60))
     with pytest.raises(UnhealthyError, match=r"b runs, but is not well: .*no display"):
         installer.verify(booted)
     assert installer.rollback(booted) is Activation.REBOOT
@@ -154,7 +154,7 @@ def test_a_lost_attempt_that_has_booted_and_is_well_is_kept(unit, booted, verifi
 
 def test_a_lost_attempt_that_has_booted_and_is_not_well_is_left_to_the_boot_loader(unit, booted):
     unit.set("state.b", "trial")
-    unit.installer(health=Command(("false",), 10)).clean_up(lost(booted))
+    unit.installer(health=Command(("false",), 60)).clean_up(lost(booted))
     assert (unit.get("primary"), unit.get("state.b")) == ("b", "trial")
 
 
