@@ -58,7 +58,7 @@ def pack(values: U64, widths: U64) -> bytes:
     # The first field that starts in a word, and the last.
     new = np.ones(len(word) + 1, np.bool_)
     np.not_equal(word[1:], word[:-1], out=new[1:-1])
-    first, last = np.flatnonzero(new[:-1]), np.flatnonzero(new[1:])
+    first, last = new[:-1].nonzero()[0], new[1:].nonzero()[0]
     used = word[first]
     out = np.zeros((bits >> 6) + 2, np.uint64)
     out[used] = np.bitwise_or.reduceat(values << starts, first)
@@ -89,10 +89,17 @@ def unpack(source: U64, starts: I64, widths: I64) -> U64:
     return value & ((np.uint64(1) << widths.astype(np.uint64)) - np.uint64(1))
 
 
-def bit_lengths(values: U64) -> I64:
-    """Bits that each value needs: 0 for 0, 64 from 2**63 on; int64, shape as ``values``."""
+def bit_lengths(values: NDArray[Any]) -> I64:
+    """Bits that each value needs: 0 for 0, 64 from 2**63 on.
+
+    Args:
+        values: uint32 or uint64, shape (n,).
+
+    Returns:
+        int64, shape (n,).
+    """
     # frexp is exact below 2**53; halving the width keeps every value there.
-    if not (values >> np.uint64(53)).any():
+    if values.itemsize == 4 or not (values >> np.uint64(53)).any():
         return np.frexp(values.astype(np.float64))[1].astype(np.int64)
     high = values >> np.uint64(32)
     upper = high > 0
@@ -103,6 +110,6 @@ def bit_lengths(values: U64) -> I64:
 
 def places(starts: I64, lengths: I64) -> I64:
     """The indices of many ranges, one behind the other."""
-    begin = np.cumsum(lengths) - lengths
-    at: I64 = np.arange(int(lengths.sum())) + np.repeat(starts - begin, lengths)
+    at: I64 = (starts - lengths.cumsum() + lengths).repeat(lengths)
+    at += np.arange(len(at))
     return at

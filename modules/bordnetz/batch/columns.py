@@ -7,7 +7,10 @@ are coded (`residuals.py`), write all code words as one bit string and all plain
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bordnetz.batch.bits import I64
 from bordnetz.batch.fit import fit
@@ -20,12 +23,16 @@ from bordnetz.batch.predict import (
     Predictor,
     fold,
     restore,
+    slope_shift,
     unfold,
 )
 from bordnetz.batch.residuals import decode_residuals, encode_residuals
 from bordnetz.batch.streams import Sink, Source
 
 _PREDICTOR_BITS, _LAG_BITS = 3, 4
+
+_PART = 1 << 16
+"""Values, about, for which predictors are chosen at once."""
 
 
 def encode(values: I64, rows: I64) -> bytes:
@@ -40,7 +47,7 @@ def encode(values: I64, rows: I64) -> bytes:
     """
     if not len(rows):
         return b""
-    model, residuals = fit(values, rows)
+    model, residuals = _fit(values, rows)
     sink = Sink()
     sink.small(model.predictor, _PREDICTOR_BITS)
     factor = model.factor[HAS_FACTOR[model.predictor]]
@@ -48,6 +55,28 @@ def encode(values: I64, rows: I64) -> bytes:
     sink.small(model.lag[model.predictor == Predictor.SISTER], _LAG_BITS)
     encode_residuals(sink, residuals, rows)
     return sink.bytes()
+
+
+def _fit(values: I64, rows: I64) -> tuple[Model, NDArray[Any]]:
+    """Fit columns in parts that stay in the processor's caches, and need little memory."""
+    shift = slope_shift(rows)
+    if len(values) <= _PART:
+        return fit(values, rows, shift)
+    ends = rows.cumsum()
+    parts = []
+    column = 0
+    while column < len(rows):
+        begin = int(ends[column - 1]) if column else 0
+        last = max(int(ends.searchsorted(begin + _PART, side="right")), column + 1)
+        parts.append(fit(values[begin : ends[last - 1]], rows[column:last], shift))
+        column = last
+    models = [model for model, _ in parts]
+    return Model(
+        np.concatenate([model.predictor for model in models]),
+        np.concatenate([model.head for model in models]),
+        np.concatenate([model.factor for model in models]),
+        np.concatenate([model.lag for model in models]),
+    ), np.concatenate([residuals for _, residuals in parts])
 
 
 def decode(data: bytes, rows: I64) -> I64:

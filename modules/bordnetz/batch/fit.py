@@ -15,7 +15,6 @@ from bordnetz.batch.predict import (
     RATIO_BITS,
     Model,
     Predictor,
-    slope_shift,
 )
 
 F64 = NDArray[np.float64]
@@ -23,11 +22,11 @@ F64 = NDArray[np.float64]
 _NARROW = 1 << 28
 """Up to here second differences, folded, fit 32 bits, which halves the time."""
 
-_TRIED = Predictor.LINE + 1
-"""These are tried on every column, the others where they have a chance."""
-
 _FACTOR_BITS = 4.0
 """Bits that a factor costs, besides its own."""
+
+_LIKELY = 0.7
+"""The least share of what their deviation lets expect that residuals of a line cost."""
 
 _PLAIN = 1.9
 """Bits by which a residual costs more than its log2(folded + 1), on average."""
@@ -44,6 +43,12 @@ _WORTH_A_SISTER = 1.0
 _PICKS = 48
 """Rows of a column by which a sister is looked for."""
 
+_FIFTH = np.float32(0.2)
+_FIFTH_BITS = int(_FIFTH.view(np.int32))
+
+_HALF_BIT = 2.0**-24
+"""Of the lowest bit of a float32's exponent, half."""
+
 
 @dataclass(slots=True)
 class _Fit:
@@ -57,81 +62,98 @@ class _Fit:
     residuals: NDArray[Any]
 
 
-def fit(values: I64, rows: I64) -> tuple[Model, NDArray[Any]]:
+def fit(values: I64, rows: I64, shift: int) -> tuple[Model, NDArray[Any]]:
     """Choose each column's predictor and take its residuals.
 
     Args:
         values: int64, shape (sum of rows,), column after column.
         rows: int64, shape (columns,), each at least 1.
+        shift: `slope_shift` of all columns of the batch.
 
     Returns:
         The model, and the residuals: uint32 or uint64, folded, shape (sum of rows,).
     """
     size = len(values)
     starts = rows.cumsum() - rows
-    first = values[starts]
-    x: NDArray[Any] = values - first.repeat(rows)
-    low, high = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts)
-    # The moment of a line has to fit 64 bits, for a wrong line may leave more than 32.
-    narrow = min(_NARROW, (1 << 62) // int(rows.max()) ** 2)
-    if int(low.min()) > -narrow and int(high.max()) < narrow:
-        x = x.astype(np.int32)
-    begin, slope, line = _lines(x, starts, rows)
+    first = values.take(starts)
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    span = high - low
+    # A column's sum of row x value has to fit 64 bits.
+    narrow = min(_NARROW, (1 << 62) // (size * size))
+    word = np.int32 if int(span.view(np.uint64).max()) < narrow else np.int64
+    x: NDArray[Any] = values.astype(word)
+    x -= first.astype(word).repeat(rows)
 
-    tried = np.empty((_TRIED, size), x.dtype)
-    steps, second = tried[Predictor.DIFFERENCE_1], tried[Predictor.DIFFERENCE_2]
+    tried = np.empty((2, size), word)
+    steps, second = tried
     np.subtract(x[1:], x[:-1], out=steps[1:])
     steps[starts] = 0
     np.subtract(steps[1:], steps[:-1], out=second[1:])
     second[starts] = 0
-    np.subtract(x, line, out=tried[Predictor.LINE], casting="unsafe")
     falls = np.minimum.reduceat(steps, starts)
-    folded = _fold(tried)
-
-    cost = np.empty((_TRIED + 1, len(rows)))
-    cost[:_TRIED] = _bits(folded, starts)
-    cost[Predictor.LINE] += np.frexp(slope)[1] + _FACTOR_BITS
-    span = high - low
-    width = np.frexp(span)[1]
-    cost[Predictor.FLOOR] = np.where(width < _PLAIN_BITS, np.inf, (width - _PLAIN) * rows)
-    best = cost.argmin(axis=0)
-    is_line, is_floor = best == Predictor.LINE, best == Predictor.FLOOR
-    at = (best % _TRIED * size).repeat(rows)
-    at += np.arange(size)
+    cost = _bits(tried, starts, rows)
+    twice = cost[1] < cost[0]
+    np.copyto(steps, second, where=twice.repeat(rows))
     chosen = _Fit(
-        cost=cost[best, np.arange(len(rows))],
-        predictor=best,
-        head=first + begin * is_line + low * is_floor,
-        factor=slope * is_line,
+        cost=np.minimum(cost[0], cost[1]),
+        predictor=twice.astype(np.int64),
+        head=first.copy(),
+        factor=np.zeros_like(rows),
         lag=np.zeros_like(rows),
-        residuals=folded.ravel()[at],
+        residuals=_fold(steps),
     )
-    if is_floor.any():
-        at = places(starts[is_floor], rows[is_floor])
-        chosen.residuals[at] = x[at] - low[is_floor].repeat(rows[is_floor])
-    counter = (falls == -span) & (span > 1) & (first + low == 0) & (span < MAX_MODULUS)
+    _draw_lines(chosen, x, starts, rows, shift)
+    width = np.frexp(span)[1]
+    floor_cost = np.where(width < _PLAIN_BITS, np.inf, (width - _PLAIN) * rows)
+    floor = (floor_cost < chosen.cost).nonzero()[0]
+    if len(floor):
+        at = places(starts[floor], rows[floor])
+        chosen.residuals[at] = x[at] - (low - first)[floor].repeat(rows[floor])
+        chosen.cost[floor] = floor_cost[floor]
+        chosen.predictor[floor] = Predictor.FLOOR
+        chosen.head[floor] = low[floor]
+        chosen.factor[floor] = 0
+    counter = (falls == -span) & (span > 1) & (low == 0) & (span < MAX_MODULUS)
     if counter.any():
         _count(chosen, values, starts, rows, counter, span + 1)
     _follow(chosen, values, starts, rows)
     return Model(chosen.predictor, chosen.head, chosen.factor, chosen.lag), chosen.residuals
 
 
-def _lines(x: NDArray[Any], starts: I64, rows: I64) -> tuple[I64, I64, I64]:
-    """Begins and slopes of the lines of least squares, and the lines; what overflows is lost."""
-    row = np.arange(len(x))
-    row -= starts.repeat(rows)
-    mean = np.add.reduceat(x, starts, dtype=np.int64) / rows
-    moment = np.add.reduceat(row * x, starts)
+def _draw_lines(chosen: _Fit, x: NDArray[Any], starts: I64, rows: I64, shift: int) -> None:
+    """Take lines of least squares where they are cheaper; what overflows is lost."""
+    sums = np.add.reduceat(x, starts, dtype=np.int64)
+    mean = sums / rows
     middle = (rows - 1) / 2
-    shift = slope_shift(rows)
+    product = np.arange(len(x))
+    product *= x
+    moment = np.add.reduceat(product, starts) - starts * sums - sums * middle
     # Variance of 0 to rows - 1, times rows; a single row has no slope.
-    spread = np.maximum(rows * (rows * rows - 1.0) / 12, 1)
-    slope = _whole((moment - mean * middle * rows) * ((1 << shift) / spread))
-    begin = _whole(mean - slope * (middle / (1 << shift)))
-    row *= slope.repeat(rows)
-    row >>= shift
-    row += begin.repeat(rows)
-    return begin, slope, row
+    slope = moment / np.maximum(rows * (rows * rows - 1.0) / 12, 1)
+    square: NDArray[Any] = x.astype(np.float32 if x.itemsize == 4 else np.float64)
+    square *= square
+    variance = (np.add.reduceat(square, starts) - sums * mean - slope * moment) / rows
+    least = np.log2(4 * np.maximum(variance, 0) + 1) * rows * (_LIKELY / 2) + _FACTOR_BITS
+    some = (least < chosen.cost).nonzero()[0]
+    if not len(some):
+        return
+    length = rows[some]
+    at = places(starts[some], length)
+    factor = _whole(slope[some] * (1 << shift))
+    begin = _whole(mean[some] - factor * (middle[some] / (1 << shift)))
+    line = at - starts[some].repeat(length)
+    line *= factor.repeat(length)
+    line >>= shift
+    line += begin.repeat(length)
+    rest = x[at] - line
+    bits = _bits(rest, length.cumsum() - length, length) + np.frexp(factor)[1] + _FACTOR_BITS
+    better = bits < chosen.cost[some]
+    _replace(chosen, at, _fold(rest), better, length)
+    some = some[better]
+    chosen.cost[some] = bits[better]
+    chosen.predictor[some] = Predictor.LINE
+    chosen.head[some] += begin[better]
+    chosen.factor[some] = factor[better]
 
 
 def _count(
@@ -147,10 +169,10 @@ def _count(
         step[begin] = 0
     modulus = modulus[some]
     half = (modulus >> 1).repeat(rows)
-    wrapped = _fold((rest[1] + half) % modulus.repeat(rows) - half)
-    better = _bits(wrapped, begin) < chosen.cost[some]
-    _replace(chosen, at, wrapped, better, rows)
-    counter = np.flatnonzero(some)[better]
+    wrapped = (rest[1] + half) % modulus.repeat(rows) - half
+    better = _bits(wrapped, begin, rows) < chosen.cost[some]
+    _replace(chosen, at, _fold(wrapped), better, rows)
+    counter = some.nonzero()[0][better]
     chosen.predictor[counter] = Predictor.COUNTER
     chosen.head[counter] = values[starts[better]]
     chosen.factor[counter] = modulus[better]
@@ -158,7 +180,7 @@ def _count(
 
 def _follow(chosen: _Fit, values: I64, starts: I64, rows: I64) -> None:
     """Let columns follow an earlier column, in a straight relation, where that is cheaper."""
-    some = np.flatnonzero((chosen.cost > _WORTH_A_SISTER * rows) & (rows >= _LONG))
+    some = ((chosen.cost > _WORTH_A_SISTER * rows) & (rows >= _LONG)).nonzero()[0]
     if len(some) < 2:
         return
     picks = starts[some, None] + (np.arange(_PICKS) * rows[some, None]) // _PICKS
@@ -188,13 +210,13 @@ def _follow(chosen: _Fit, values: I64, starts: I64, rows: I64) -> None:
     at = places(starts[own], length)
     share = values[places(starts[other], length)] * factor.repeat(length)
     share >>= RATIO_BITS
-    rest = _fold(values[at] - share - head.repeat(length))
-    bits = _bits(rest, length.cumsum() - length) + np.frexp(factor)[1] + _FACTOR_BITS
+    rest = values[at] - share - head.repeat(length)
+    bits = _bits(rest, length.cumsum() - length, length) + np.frexp(factor)[1] + _FACTOR_BITS
     follows = np.zeros(len(rows), np.bool_)
     follows[own] = better = bits < chosen.cost[own]
     # A sister is read before the columns that follow it, so it follows none itself.
     better &= ~follows[other]
-    _replace(chosen, at, rest, better, length)
+    _replace(chosen, at, _fold(rest), better, length)
     own = own[better]
     chosen.predictor[own] = Predictor.SISTER
     chosen.head[own] = head[better]
@@ -221,10 +243,16 @@ def _fold(signed: NDArray[Any]) -> NDArray[Any]:
     return signed.view(f"u{signed.itemsize}")
 
 
-def _bits(folded: NDArray[Any], starts: I64) -> F64:
-    """Sum of log2(folded + 1) of each column: the bits that it costs, but for a constant."""
-    logs = np.log1p(folded.astype(np.float32))
-    bits: F64 = np.add.reduceat(logs, starts, axis=-1) * (1 / np.log(2))
+def _bits(signed: NDArray[Any], starts: I64, rows: I64) -> F64:
+    """About the sum of log2(2 |x| + 1) of each column: the bits that it costs, but for a constant.
+
+    The bits of a float are nearly its logarithm, so the sum of those of x^2 + 1/5 will do.
+    """
+    square = signed.astype(np.float32)
+    square *= square
+    square += _FIFTH
+    bits: F64 = np.add.reduceat(square.view(np.int32), starts, axis=-1, dtype=np.int64) * _HALF_BIT
+    bits -= rows * (_FIFTH_BITS * _HALF_BIT)
     return bits
 
 

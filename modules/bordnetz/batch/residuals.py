@@ -21,7 +21,7 @@ PLAIN = codes.COUNT
 POOLS = 4
 """Sparse columns are gathered by how sparse they are, in pools 1 to so many."""
 
-_EDGES = (1 / 256, 1 / 64, 1 / 16, 1 / 5)
+_EDGES = np.array((1 / 256, 1 / 64, 1 / 16, 1 / 5))
 """Shares of what is not zero that pools take at most, from the last pool to the first."""
 
 _POOL_BITS, _CODING_BITS, _SHIFT_BITS = 3, 5, 7
@@ -47,24 +47,27 @@ def encode_residuals(sink: Sink, folded: NDArray[Any], rows: I64) -> None:
         folded: uint32 or uint64, shape (sum of rows,), column after column.
         rows: int64, shape (columns,), each at least 1.
     """
-    starts = np.cumsum(rows) - rows
-    filled = np.add.reduceat(folded != 0, starts, dtype=np.int64)
+    starts = rows.cumsum() - rows
+    full = (folded != 0).nonzero()[0]
+    first = full.searchsorted(starts)
+    filled = np.append(first[1:], len(full)) - first
     # Where all is zero, the longest run of zeros becomes longer.
-    pool = POOLS - np.searchsorted(_EDGES, filled / rows)
+    pool = POOLS - _EDGES.searchsorted(filled / rows)
     sink.small(pool, _POOL_BITS)
-    sparse = np.flatnonzero(pool)
+    sparse = pool.nonzero()[0]
     if len(sparse):
-        sparse = sparse[np.argsort(pool[sparse], kind="stable")]
-        laid = folded[places(starts[sparse], rows[sparse])]
-        at = np.flatnonzero(laid)
+        sparse = sparse[pool[sparse].argsort(kind="stable")]
+        length, count = rows[sparse], filled[sparse]
+        found = full[places(first[sparse], count)]
+        at = found + (length.cumsum() - length - starts[sparse]).repeat(count)
         gaps = at.copy()
         gaps[1:] -= at[:-1] + 1
-        entries = np.bincount(pool[sparse], filled[sparse], POOLS + 1)[1:].astype(np.int64)
+        entries = np.bincount(pool[sparse], count, POOLS + 1)[1:].astype(np.int64)
         sink.numbers(entries.view(np.uint64))
         entries = entries[entries > 0]
         dense = pool == 0
         folded = np.concatenate(
-            (folded[places(starts[dense], rows[dense])], gaps.astype(folded.dtype), laid[at] - 1)
+            (folded[dense.repeat(rows)], gaps.astype(folded.dtype), folded[found] - 1)
         )
         rows = np.concatenate((rows[dense], entries, entries))
     if len(rows):
@@ -78,16 +81,16 @@ def _encode_dense(sink: Sink, folded: NDArray[Any], rows: I64) -> None:
     coded = coding < PLAIN
     used = np.bincount(coding[coded], sizes[coded], PLAIN).astype(np.uint64)
     sink.numbers(used[used > 0])
-    shifts = np.repeat(shift, rows)
+    shifts = shift.repeat(rows)
     low = shifts > 0
     sink.low(folded[low], shifts[low])
-    entry = np.repeat(coding * codes.SYMBOLS, rows)
+    entry = (coding * codes.SYMBOLS).repeat(rows)
     entry += symbol
-    starts = np.cumsum(rows) - rows
-    order = np.argsort(coding, kind="stable")[: int(np.count_nonzero(coded))]
+    starts = rows.cumsum() - rows
+    order = coding.argsort(kind="stable")[: int(np.count_nonzero(coded))]
     at = places(starts[order], rows[order])
     sink.words(entry[at])
-    escaped = np.flatnonzero(symbol == codes.ESCAPE)
+    escaped = (symbol == codes.ESCAPE).nonzero()[0]
     escaped = escaped[entry[escaped] < PLAIN * codes.SYMBOLS]
     more = folded[escaped].astype(np.uint64) >> shifts[escaped].astype(np.uint64)
     sink.numbers(more - np.uint64(codes.ESCAPE))
@@ -104,10 +107,10 @@ def _choose(folded: NDArray[Any], rows: I64) -> tuple[I64, I64, I64, I64]:
     starts = rows.cumsum() - rows
     mean = np.add.reduceat(folded, starts, dtype=np.float64) / rows
     shift = np.maximum(np.frexp(mean * _SHARE)[1], 0).astype(np.int64)
-    width = bit_lengths(np.maximum.reduceat(folded, starts).astype(np.uint64))
-    symbol = folded >> np.repeat(shift, rows).astype(folded.dtype)
+    width = bit_lengths(np.maximum.reduceat(folded, starts))
+    symbol = folded >> shift.astype(folded.dtype).repeat(rows)
     symbol = np.minimum(symbol, codes.ESCAPE).astype(np.int64)
-    cell = np.repeat(columns * codes.SYMBOLS, rows)
+    cell = (columns * codes.SYMBOLS).repeat(rows)
     cell += symbol
     # In one product for all, BLAS would start threads, which cost more than they save.
     block = min(len(rows), _BLOCK)

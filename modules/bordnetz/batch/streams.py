@@ -60,12 +60,23 @@ class Sink:
         """Write a list of numbers of any size: the bits of each, then all but the highest."""
         if not len(numbers):
             return
+        if len(numbers) <= _FEW:
+            self._few(numbers.tolist())
+            return
         lengths = bit_lengths(numbers)
         self.small(lengths, LENGTH_BITS)
         widths = np.maximum(lengths - 1, 0).view(np.uint64)
         # The highest bit is the only one above; numpy shifts by 64 to zero.
         self._plain.append(numbers ^ (np.minimum(numbers, np.uint64(1)) << widths))
         self._widths.append(widths)
+
+    def _few(self, numbers: list[int]) -> None:
+        """Write a short list, for which that many calls of numpy would take longer."""
+        lengths = [number.bit_length() for number in numbers]
+        rest = [number - (1 << bits >> 1) for number, bits in zip(numbers, lengths, strict=True)]
+        widths = [LENGTH_BITS] * len(numbers) + [max(bits - 1, 0) for bits in lengths]
+        self._plain.append(np.array(lengths + rest, np.uint64))
+        self._widths.append(np.array(widths, np.uint64))
 
     def low(self, values: NDArray[Any], widths: I64) -> None:
         """Write the lowest bits of each value, plain."""
