@@ -97,6 +97,18 @@ SCENARIOS = {
         True,
     ),
     "a program that stays away": (failing("b", "ready", UnavailableError), PAIR, OLD, False),
+    "a way back without its program": (
+        both(failing("b", "verify"), failing("a", "rollback", UnavailableError, times=3)),
+        PAIR,
+        OLD,
+        False,
+    ),
+    "a commit without its program": (
+        failing("a", "commit", UnavailableError, times=3),
+        PAIR,
+        OLD,
+        True,
+    ),
     "an image and a file": (kinds(a="reboot"), REBOOT, SET, True),
     "an image that does not boot": (kinds(["a"], a="reboot"), REBOOT, SET, False),
     "two images of which one does not boot": (
@@ -158,6 +170,7 @@ def moments(make, verified, deaths=(), power: bool = False) -> int:
 def _short_waits(monkeypatch):
     """A day of looking for a program would have more moments than all others together."""
     monkeypatch.setattr(waits, "PROGRAM", 200.0)
+    monkeypatch.setattr(waits, "WAY_OUT", 200.0)
 
 
 @pytest.fixture(autouse=True)

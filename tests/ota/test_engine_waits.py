@@ -20,7 +20,7 @@ from bordnetz.ota.forward import LIMIT
 from bordnetz.ota.installers.trouble import TroubleError, UnavailableError
 from bordnetz.ota.ledger import RETRY
 from bordnetz.ota.states import State
-from bordnetz.ota.waits import PATIENCE, PAUSES, PROGRAM, REBOOT
+from bordnetz.ota.waits import PATIENCE, PAUSES, PROGRAM, REBOOT, WAY_OUT
 
 PAIR = wanted(target("a", 2), target("b", 2), groups=[["a", "b"]], after={"b": ["a"]})
 IMAGE = wanted(target("a", 2, "rauc"), target("b", 2), groups=[["a", "b"]])
@@ -206,6 +206,76 @@ def test_a_program_that_cannot_be_understood_is_not_waited_for(world):
     _, rest = begun(world)
     assert rest.state is State.FAILED
     assert world.reports[0]["error"]["words"] == "what came is no answer"
+
+
+# A program without which an attempt does not come to its end
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "result"),
+    [
+        ("rollback", State.ROLLING_BACK, "rolledBack"),
+        ("commit", State.COMMITTING, "succeeded"),
+        ("clean_up", State.COMMITTING, "succeeded"),
+    ],
+)
+def test_the_way_out_waits_for_its_program_and_then_comes_to_its_end(world, verb, state, result):
+    if verb == "rollback":
+        world.fails["b", "verify"] = UnhealthyError("no")
+    world.fails["a", verb] = AWAY
+    engine, rest = begun(world)
+    for _ in range(3 * LIMIT):
+        assert rest.state is state
+        assert rest.reasons == (
+            "a: the service does not run; start it; it is waited for, 1 h at most",
+        )
+        assert world.reports == []
+        world.mono += rest.after
+        rest = engine.work()
+    del world.fails["a", verb]
+    world.mono += rest.after
+    engine.work()
+    assert results(world) == [result]
+    assert world.reports[0]["consistent"]
+    new = 1 if verb == "rollback" else 2
+    assert world.sides["a"].active == installed("a", new)
+
+
+def test_a_way_back_whose_program_stays_away_is_reported_and_waits_again_at_the_next_start(world):
+    world.fails["b", "verify"] = UnhealthyError("no")
+    world.fails["a", "rollback"] = AWAY
+    engine, rest = begun(world)
+    began = world.mono
+    while not world.reports:
+        world.mono += rest.after
+        rest = engine.work()
+    assert WAY_OUT <= world.mono - began <= WAY_OUT + 600
+    (report,) = world.reports
+    assert (report["result"], report["consistent"]) == ("failed", False)
+    assert "the service does not run" in report["troubles"][0]
+    engine = world.engine()
+    assert engine.resume().state is State.ROLLING_BACK
+    world.fails.clear()
+    world.mono += PAUSES[0]
+    engine.work()
+    assert world.sides["a"].active == installed("a", 1)
+    assert len(world.reports) == 1
+    assert world.db.execute("SELECT count(*) FROM attempt").fetchone() == (0,)
+
+
+def test_a_way_out_that_is_cut_short_again_and_again_waits_no_longer(world):
+    world.fails["b", "verify"] = UnhealthyError("no")
+    world.fails["a", "rollback"] = AWAY
+    begun(world)
+    starts = 0
+    while not world.reports:
+        engine = world.engine()
+        rest = engine.resume()
+        if rest.after:
+            world.mono += rest.after
+            engine.work()
+        starts += 1
+        assert starts < WAY_OUT / PAUSES[0]
 
 
 # A reboot

@@ -355,6 +355,7 @@ WAITS = "### Waits that have an end"
         (WAITS, f"After {waits.PROGRAM / 3600:g} h in all the attempt fails"),
         (WAITS, f"active in part waits for {waits.PATIENCE:g} s"),
         (WAITS, f"begun anew, {forward.LIMIT} times at most"),
+        (WAITS, f"waited for at most {waits.WAY_OUT / 3600:g} h in the same way"),
         (WAITS, f"does not come** for {waits.REBOOT / 86_400:g} days"),
         ("### Events", f"has not come for {waits.REBOOT / 86_400:g} days"),
         ("### Events", f"twice as long each time, {LONGEST_WAIT} hours at most"),

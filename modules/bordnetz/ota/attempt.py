@@ -172,7 +172,11 @@ class Member(_Record):
         """
         if self.gave_up is None:
             return self
-        return self.but(gave_up=None, tries={**self.tries, self.gave_up: left})
+        return self.but(
+            gave_up=None,
+            tries={**self.tries, self.gave_up: left},
+            waited={**self.waited, self.gave_up: 0.0},
+        )
 
 
 class Attempt(_Record):

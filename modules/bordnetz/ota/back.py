@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 
 from bordnetz.errors import BordnetzError
+from bordnetz.ota import waits
 from bordnetz.ota.attempt import Member, Verb
 from bordnetz.ota.forward import BACKOFF, LIMIT
 from bordnetz.ota.installers.installer import Activation
+from bordnetz.ota.installers.trouble import UnavailableError
 from bordnetz.ota.ledger import Ledger
 from bordnetz.ota.report import final_report
 from bordnetz.ota.states import State
@@ -47,6 +49,10 @@ def insist(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
         if ledger.given.stop.is_set():
             return ledger.interrupted(member, verb)
         log.error("attempt %s: %s: %s: %s", ledger.attempt.id, member.ecu, verb.value, error)
+        if isinstance(error, UnavailableError):
+            spent = ledger.given.clock.monotonic() - began
+            if rest := waits.way_out(ledger, member, verb, error, spent):
+                return rest
         ledger.put(ledger.attempt.member(member.ecu).returned(str(error)))
         return ledger.pause(what, state, f"{member.ecu}: {error}", BACKOFF)
     seconds = ledger.given.clock.monotonic() - began

@@ -27,6 +27,9 @@ PATIENCE = 60.0
 PROGRAM = 86_400.0
 """Seconds that a program is waited for, in one attempt and before one verb of one target."""
 
+WAY_OUT = 3600.0
+"""Seconds that a program is waited for where an attempt cannot come to its end without it."""
+
 PAUSES = (5.0, 15.0, 60.0, 300.0)
 """Seconds until a program is looked for again."""
 
@@ -63,6 +66,35 @@ def program(ledger: Ledger, member: Member, verb: Verb) -> Rest | None:
     except (BordnetzError, OSError) as error:
         ledger.fail_by(error, member, verb)
     return None
+
+
+def way_out(
+    ledger: Ledger, member: Member, verb: Verb, error: UnavailableError, spent: float
+) -> Rest | None:
+    """Wait for a program without which a verb of the way out could not be done.
+
+    There it is not asked for before: some of these verbs can do without it.
+
+    Args:
+        ledger: Of the attempt.
+        member: As it was before the verb was called, which does not count as a try.
+        verb: Which.
+        error: What it said.
+        spent: Seconds that it took.
+
+    Returns:
+        Why there is to be waited; None: it was waited for long enough.
+    """
+    waited = member.waited.get(verb, 0.0) + spent
+    if waited >= WAY_OUT:
+        return None
+    state = State.ROLLING_BACK if ledger.attempt.failure else State.COMMITTING
+    member = member.but(trouble=f"{error}; it is waited for, {_span(WAY_OUT)} at most")
+    words = f"{member.ecu}: {member.trouble}"
+    rest = ledger.pause((member.ecu, verb.value), state, words, PAUSES)
+    member = member.but(begun=member.begun | {verb}, under_way=None)
+    ledger.put(member.but(waited={**member.waited, verb: waited + (rest.after or 0.0)}))
+    return rest
 
 
 def reboot(ledger: Ledger) -> Rest | None:

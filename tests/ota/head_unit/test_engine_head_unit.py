@@ -171,6 +171,30 @@ def test_a_program_that_ends_while_it_writes_is_waited_for_and_writes_again(lab,
     lab.check_tidy()
 
 
+def test_going_back_waits_for_a_program_that_has_ended_while_it_wrote(lab, asked, old):
+    lab.unit.hold("after")
+    with lab.car() as car:
+        thread = threading.Thread(target=lambda: (car.engine.resume(), car.engine.offer(asked)))
+        thread.start()
+        lab.unit.reached("after")
+        lab.stop_program()
+        lab.unit.release("after")
+        thread.join()
+        assert car.engine.status()["state"] == "waiting"
+        assert "given up" in car.engine.cancel()
+        rest = car.engine.work()
+        if rest.state is State.ROLLING_BACK:
+            assert rest.reasons[0].endswith("; it is waited for, 1 h at most")
+            lab.start_program()
+            car.skipped += rest.after
+            rest = car.engine.work()
+        assert rest.state is State.CANCELLED
+    assert lab.active() == old
+    assert lab.results() == ["succeeded", "cancelled"]
+    assert lab.mark(lab.running) == "good"
+    assert lab.primary == lab.running
+
+
 def test_a_reboot_that_does_not_come_leaves_the_old_side_for_the_next_one(lab, asked, old):
     with lab.car() as car:
         assert car.live(asked).reboot
