@@ -141,3 +141,35 @@ class Samples:
     def __len__(self) -> int:
         """How many samples there are: one value of one signal each."""
         return len(self.values)
+
+
+class Cause(IntEnum):
+    """Why a bus was not listened to."""
+
+    UNKNOWN = 0
+    """For a reason that a later version has named."""
+    DOWN = 1
+    """Its interface was down."""
+    ABSENT = 2
+    """Its interface, or its adapter, was not there or could not be opened."""
+    FAILED = 3
+    """Reading from it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which a bus was not listened to: no frames then means nothing.
+
+    It is told when it begins and once more when it ends; ``bus`` and ``start`` are those of both.
+
+    Attributes:
+        bus: The bus' name in the vehicle file.
+        cause: Why.
+        start: When it began, ns since the Unix epoch.
+        end: When it ended, likewise; None while it lasts.
+    """
+
+    bus: str
+    cause: Cause
+    start: int
+    end: int | None = None

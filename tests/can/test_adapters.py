@@ -12,7 +12,7 @@ from bordnetz.can.sources.adapter import Adapter
 from bordnetz.can.sources.live import open_source
 from bordnetz.can.sources.messages import to_block
 from bordnetz.can.vehicle import Vehicle
-from bordnetz.series import EXTENDED
+from bordnetz.series import EXTENDED, Cause
 
 
 def message(can_id: int, data: bytes = b"", **more: object) -> can.Message:
@@ -136,7 +136,11 @@ async def test_an_interface_that_python_can_does_not_know_is_told_with_those_it_
 
 async def test_an_adapter_that_cannot_be_opened_is_told_with_the_reason() -> None:
     bus = {"interface": "slcan", "channel": "/dev/no-such-tty", "bitrate": 500_000}
-    text = await refusal(vehicle_of(bus))
+    async with open_source(vehicle_of(bus)) as source:
+        block = await read_until(source, lambda block: bool(block.problems))
+    (gap,) = block.gaps
+    assert (gap.bus, gap.cause, gap.end) == ("bus0", Cause.ABSENT, None)
+    text = block.problems[0]
     assert text.startswith("bus 'bus0' (slcan /dev/no-such-tty): python-can cannot open it: ")
     assert "check channel, bitrate, options" in text
 

@@ -357,14 +357,14 @@ def test_a_receiver_that_leaves_is_told_to_the_sender(short_path: Path) -> None:
 
 
 def test_naps_shrink_while_senders_wait_and_grow_again_when_they_do_not() -> None:
-    nap = 0.010
+    nap = 0.020
     for _ in range(20):
         nap = next_nap(nap, fullest=1.1)
     assert nap < 10 / 20_000, "ten frames a nap should be over 20,000 a second"
     assert next_nap(nap, fullest=0.9) == nap
     for _ in range(20):
         nap = next_nap(nap, fullest=0.4)
-    assert nap == 0.010
+    assert nap == 0.020
 
 
 def test_a_bus_at_a_thousand_frames_a_second_does_not_shorten_the_nap(line: Line) -> None:

@@ -110,7 +110,6 @@ def test_two_dbc_files_that_claim_one_id_end_the_process_with_both_names(start, 
 @pytest.mark.parametrize(
     ("interface", "channel", "said"),
     [
-        ("socketcan", "nocan7", "bus 'truck' (socketcan nocan7): "),
         ("unix", "/proc/no/such/socket", "bus 'truck' (unix /proc/no/such/socket): "),
         ("unix", "/tmp/" + "x" * 200, "bus 'truck' (unix /tmp/xxx"),
         ("nothing", "0", "there is no such interface; there are: "),
@@ -129,6 +128,18 @@ def test_a_channel_that_does_not_exist_is_told_in_the_last_line(
     assert "[FTL]" in last
     assert said in last
     assert "unexpected error" not in module.text
+
+
+def test_an_interface_that_is_not_there_costs_no_other_bus(deploy, start, car):
+    old = f'interface = "unix"\nchannel = "{car.folder}/truck"'
+    text = car.file.read_text()
+    car.file.write_text(text.replace(old, 'interface = "socketcan"\nchannel = "nocan7"'))
+    hub = deploy(collect=ALL)
+    module = start(hub).collecting()
+    module.logged(r"\[WRN\] - bus 'truck' \(socketcan nocan7\): ")
+    car.count(range(20))
+    eventually(lambda: call(hub, "status")["frames"]["decoded"], lambda n: n == 20)
+    assert module.end() == 0
 
 
 def test_a_recording_that_does_not_exist_is_told_in_the_last_line(deploy, start, tmp_path):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
 import stat
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bordnetz.can.errors import BusError
+from bordnetz.can.filters import ALL, Filters
 from bordnetz.can.frames import BRS, CLASSIC_BYTES, ERROR, ESI, FD_BYTES, FDF, REMOTE, Block, Frames
+from bordnetz.can.health import Health
 from bordnetz.can.mmsg import CAN_BYTES, CANFD_BYTES, MOST_A_CALL, SO_TIMESTAMPNS, Messages
-from bordnetz.series import EXTENDED
+from bordnetz.series import EXTENDED, Cause
 
 ROWS = 3 * MOST_A_CALL
 """Frames in a block at most: more would leave the processor's caches while they are decoded."""
@@ -41,6 +45,9 @@ _RECEIVE_BUFFER = 8 << 20
 """Bytes asked for; a queued frame is charged with some 768, so this is seconds of a busy bus."""
 _CHARGE = 1024
 _ARPHRD_CAN = "280"
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP = 1
+"""linux/sockios.h and linux/if.h, netdevice(7)."""
 
 
 def _masks(width: int) -> NDArray[np.uint64]:
@@ -63,6 +70,8 @@ class Port:
         socket: Bound; its datagrams are frames.
         capacity: Frames that the kernel queues before it drops them or lets the sender wait.
         path: Of a Unix socket.
+        interface: Of a SocketCAN socket.
+        index: The interface's number, which outlives a new name.
     """
 
     bus: int
@@ -70,6 +79,8 @@ class Port:
     socket: socket.socket
     capacity: int
     path: Path | None = None
+    interface: str | None = None
+    index: int = 0
 
     def close(self) -> None:
         """Close the socket and remove its file."""
@@ -86,6 +97,40 @@ class Port:
         words = self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * _MEMINFO_WORDS)
         return int(np.frombuffer(words, np.uint32)[_MEMINFO_DROPS])
 
+    def let_through(self, filters: Filters) -> None:
+        """Set what the kernel hands over; a Unix socket's sender is not filtered.
+
+        The kernel sets up the new filters before it takes away the old ones, so that a frame that
+        passes both is never missed.
+
+        Raises:
+            OSError: The interface is gone.
+        """
+        if self.interface is not None:
+            self.socket.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, filters.packed())
+
+    def buffer(self) -> tuple[int, int] | None:
+        """Bytes asked for to queue frames in, and those that the kernel gave; None: it is fixed.
+
+        The kernel doubles what is asked for, since it charges for its own records, too.
+        """
+        if self.interface is None:
+            return None
+        return _RECEIVE_BUFFER, self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    def state(self) -> Cause | None:
+        """Why no frames can come, or None: the interface is up, and is still the one named."""
+        if self.interface is None:
+            return None
+        request = struct.pack("16sH14x", self.interface.encode(), 0)
+        try:
+            if socket.if_nametoindex(self.interface) != self.index:
+                return Cause.ABSENT
+            flags = struct.unpack("16sH14x", fcntl.ioctl(self.socket, _SIOCGIFFLAGS, request))[1]
+        except OSError:
+            return Cause.ABSENT
+        return None if flags & _IFF_UP else Cause.DOWN
+
 
 def can_interfaces() -> list[str]:
     """The CAN network interfaces that this machine has."""
@@ -97,8 +142,14 @@ def can_interfaces() -> list[str]:
     return sorted(found)
 
 
-def open_can(bus: int, name: str, interface: str) -> Port:
+def open_can(bus: int, name: str, interface: str, filters: Filters = ALL) -> Port:
     """Open a SocketCAN interface for data frames, CAN FD frames and error frames.
+
+    Args:
+        bus: Index of the bus in the vehicle file.
+        name: Of the bus.
+        interface: Of the network.
+        filters: What the kernel hands over from the first frame on.
 
     Raises:
         BusError: There is no such interface, or the kernel has no CAN.
@@ -119,7 +170,9 @@ def open_can(bus: int, name: str, interface: str) -> Port:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         except PermissionError:  # Without CAP_NET_ADMIN net.core.rmem_max is the limit.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_CAN_RAW, socket.CAN_RAW_FILTER, filters.packed())
         sock.bind((interface,))
+        index = socket.if_nametoindex(interface)
     except OSError as error:
         sock.close()
         raise BusError(
@@ -127,7 +180,7 @@ def open_can(bus: int, name: str, interface: str) -> Port:
             f"{', '.join(can_interfaces()) or 'none'}"
         ) from error
     capacity = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _CHARGE
-    return Port(bus, where, sock, capacity)
+    return Port(bus, where, sock, capacity, interface=interface, index=index)
 
 
 def open_unix(bus: int, name: str, path: str) -> Port:
@@ -189,43 +242,63 @@ class Receiver:
             ports: At most one a bus.
             buses: How many buses the vehicle has.
         """
-        self.ports = tuple(ports)
+        self.ports: tuple[Port, ...] = ()
         self._buses = buses
         self._messages = Messages(ROWS)
         self._bus = np.zeros(ROWS, np.uint8)
         self._rows = 0
         self._turn = 0
-        self._dropped = [0] * len(ports)
-        self._problems: list[str] = []
+        self._dropped = np.zeros(buses, np.int64)
+        self._lost_before = np.zeros(buses, np.int64)
         self._poll = select.poll()
-        for port in ports:
-            self._poll.register(port.socket, select.POLLIN)
+        self.got = 0
+        """Frames that the last `fill` read."""
         self.fullest = 0.0
         """How full the fullest queue was in the last `fill`; above 1, a sender may have waited."""
+        self.failures: list[tuple[Port, OSError]] = []
+        """What sockets reported instead of frames; whoever looks after them takes it out."""
+        for port in ports:
+            self.attach(port)
+
+    def attach(self, port: Port) -> None:
+        """Receive from one more; its bus has no other."""
+        self.ports = (*self.ports, port)
+        self._dropped[port.bus] = 0
+        self.watch(port.socket.fileno())
+
+    def detach(self, port: Port) -> None:
+        """Receive from it no more; what it has dropped until now is told by the next `take`."""
+        self._lost_before += self._lost()
+        self.ports = tuple(other for other in self.ports if other is not port)
+        self._turn = 0
+        self._poll.unregister(port.socket)
+
+    def watch(self, descriptor: int) -> None:
+        """Let `wait` end when there is something to read from ``descriptor``, too."""
+        self._poll.register(descriptor, select.POLLIN)
 
     @property
     def pending(self) -> bool:
         """Whether there is something to `take`."""
-        return self._rows > 0 or bool(self._problems)
+        return self._rows > 0 or bool(self._lost_before.any())
 
-    def wait(self, seconds: float) -> None:
-        """Sleep until a frame comes, but no longer than ``seconds``."""
-        self._poll.poll(seconds * 1000)
+    def wait(self, seconds: float | None) -> None:
+        """Sleep until a frame comes, but no longer than ``seconds``; None: however long."""
+        self._poll.poll(None if seconds is None else seconds * 1000)
 
     def fill(self) -> bool:
         """Read what the sockets hold.
 
         Returns:
             Whether more is there: `take` a block and call again.
-
-        Raises:
-            BusError: A socket is of no use any more, for instance as its interface is gone.
         """
         more = False
-        self.fullest = 0.0
+        before = self._rows
+        self.got, self.fullest = 0, 0.0
         for _ in self.ports:
             if self._rows > ROWS - MOST_A_CALL:
-                return True
+                more = True
+                break
             port = self.ports[self._turn]
             # The next call begins with the next bus, so that a flooded one starves no other.
             self._turn = (self._turn + 1) % len(self.ports)
@@ -234,16 +307,19 @@ class Receiver:
             self._rows += got
             self.fullest = max(self.fullest, got / port.capacity)
             more |= got == MOST_A_CALL
+        self.got = self._rows - before
         return more
 
     def _receive(self, port: Port) -> int:
         try:
             return self._messages.receive(port.socket.fileno(), self._rows, MOST_A_CALL)
         except OSError as error:
-            if error.errno == errno.ENETDOWN:  # Said once; frames come again when it is up.
-                self._problems.append(f"{port.name}: the interface is down")
-                return 0
-            raise BusError(f"{port.name}: can no longer be read: {error.strerror}") from error
+            self.failures.append((port, error))
+        try:
+            # An error is said once, before the frames that wait.
+            return self._messages.receive(port.socket.fileno(), self._rows, MOST_A_CALL)
+        except OSError:
+            return 0
 
     def take(self) -> Block:
         """Everything read since the last block."""
@@ -255,7 +331,7 @@ class Receiver:
         times = self._messages.times(count)
         ids, length = frames["id"], frames["length"]
 
-        remote = error = broken = None
+        remote = error = broken = health = None
         data = (ids & (REMOTE | ERROR)) == 0
         data &= (ids >= EXTENDED) | (ids <= _STANDARD_MASK)
         is_classic = data & (sizes == CAN_BYTES) & (length <= CLASSIC_BYTES)
@@ -265,6 +341,9 @@ class Receiver:
             is_error = other & ((ids & ERROR) != 0)
             is_remote = other & ((ids & (REMOTE | ERROR)) == REMOTE)
             error, remote = self._count(bus, is_error), self._count(bus, is_remote)
+            if is_error.any():
+                told = frames["data"][is_error, :CLASSIC_BYTES]
+                health = Health.of(bus[is_error], ids[is_error], told, self._buses)
             broken = self._count(bus, ~(is_classic | is_fd | is_error | is_remote))
 
         classic, fd = Frames.empty(CLASSIC_BYTES), Frames.empty(FD_BYTES)
@@ -291,7 +370,7 @@ class Receiver:
                 length=kept.copy(),
                 data=_bytes(words[rows, 1:9] & _FD_MASKS[kept], FD_BYTES),
             )
-        problems, self._problems = tuple(self._problems), []
+        lost, self._lost_before = self._lost_before + self._lost(), np.zeros_like(self._lost_before)
         return Block.of(
             self._buses,
             classic,
@@ -299,8 +378,8 @@ class Receiver:
             remote=remote,
             error=error,
             broken=broken,
-            lost=self._lost(),
-            problems=problems,
+            lost=lost,
+            health=health,
         )
 
     def _count(self, bus: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -308,10 +387,10 @@ class Receiver:
 
     def _lost(self) -> NDArray[np.int64]:
         lost = np.zeros(self._buses, np.int64)
-        for index, port in enumerate(self.ports):
+        for port in self.ports:
             dropped = port.dropped()
-            lost[port.bus] = (dropped - self._dropped[index]) % (1 << 32)
-            self._dropped[index] = dropped
+            lost[port.bus] = (dropped - self._dropped[port.bus]) % (1 << 32)
+            self._dropped[port.bus] = dropped
         return lost
 
 

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bordnetz.can.health import Health
+from bordnetz.series import Gap
+
 CLASSIC_BYTES = 8
 """Room for data in a frame of classic CAN (``CAN_MAX_DLEN`` of linux/can.h)."""
 FD_BYTES = 64
@@ -112,6 +115,8 @@ class Block:
         unbound: Frames of channels that no bus of the vehicle file names.
         illegible: Broken lines, and broken ends of files, that do not tell their bus.
         problems: What was broken, where and why, a line each; bounded, the counts are not.
+        health: What the error frames told, None where nothing reads them.
+        gaps: Buses that are not listened to since then, or are again.
     """
 
     classic: Frames
@@ -124,6 +129,8 @@ class Block:
     unbound: int = 0
     illegible: int = 0
     problems: tuple[str, ...] = ()
+    health: Health | None = None
+    gaps: tuple[Gap, ...] = ()
 
     @classmethod
     def of(
@@ -139,6 +146,8 @@ class Block:
         unbound: int = 0,
         illegible: int = 0,
         problems: tuple[str, ...] = (),
+        health: Health | None = None,
+        gaps: tuple[Gap, ...] = (),
     ) -> Block:
         """A block of these frames and counts, None for no such; ``received`` is their sum."""
         classic = Frames.empty(CLASSIC_BYTES) if classic is None else classic
@@ -159,6 +168,8 @@ class Block:
             unbound=unbound,
             illegible=illegible,
             problems=problems,
+            health=health,
+            gaps=gaps,
         )
 
     @classmethod
@@ -177,4 +188,6 @@ class Block:
             unbound=sum(part.unbound for part in parts),
             illegible=sum(part.illegible for part in parts),
             problems=tuple(problem for part in parts for problem in part.problems),
+            health=Health.concat([part.health for part in parts]),
+            gaps=tuple(gap for part in parts for gap in part.gaps),
         )

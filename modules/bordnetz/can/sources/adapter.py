@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import can
@@ -13,10 +14,26 @@ from bordnetz.can.errors import BusError
 from bordnetz.can.frames import Block
 from bordnetz.can.sources.messages import to_block
 from bordnetz.can.vehicle import Bus
+from bordnetz.series import Cause
 
 _MOST_A_DRAIN = 3072
 _OTHER_CLOCK_SECONDS = 3600
 """A first time stamp further off is not the host's clock but the adapter's own."""
+
+
+def check_interface(bus: Bus) -> None:
+    """Refuse an interface that python-can does not know.
+
+    Raises:
+        BusError: It is none; the text has those that are.
+    """
+    if bus.interface not in can.VALID_INTERFACES:
+        known = ", ".join(sorted({"unix", *can.VALID_INTERFACES}))
+        raise BusError(f"{_name(bus)}: there is no such interface; there are: {known}")
+
+
+def _name(bus: Bus) -> str:
+    return f"bus {bus.name!r} ({bus.interface} {bus.channel})"
 
 
 class Adapter:
@@ -40,10 +57,7 @@ class Adapter:
         self._buses = buses
         self._clock = clock
         self._offset: float | None = None
-        self._name = f"bus {bus.name!r} ({bus.interface} {bus.channel})"
-        if bus.interface not in can.VALID_INTERFACES:
-            known = ", ".join(sorted({"unix", *can.VALID_INTERFACES}))
-            raise BusError(f"{self._name}: there is no such interface; there are: {known}")
+        self._name = _name(bus)
         settings: dict[str, Any] = {
             "bitrate": bus.bitrate,
             "data_bitrate": bus.data_bitrate,
@@ -84,6 +98,11 @@ class Adapter:
                 message.timestamp += self._offset
         return to_block(messages, np.full(len(messages), self._index), self._buses)
 
+    def state(self) -> Cause | None:
+        """None: whether frames can come, only reading tells."""
+        return None
+
     def close(self) -> None:
         """Close the bus."""
-        self._bus.shutdown()
+        with suppress(Exception):  # Drivers raise what they like, all the more when unplugged.
+            self._bus.shutdown()

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 
 from bordnetz.can.datagram import Port, Receiver, open_can, open_unix
+from bordnetz.can.errors import BusError
+from bordnetz.can.filters import ALL, Filters, Interest, by_bus
 from bordnetz.can.frames import Block
-from bordnetz.can.sources.adapter import Adapter
+from bordnetz.can.sources.adapter import Adapter, check_interface
+from bordnetz.can.sources.line import End, Line
+from bordnetz.can.sources.listening import Listening
 from bordnetz.can.sources.source import Source
-from bordnetz.can.vehicle import Vehicle
+from bordnetz.can.vehicle import Bus, Vehicle
 
-_NAP = 0.010
-"""Seconds between drains: few wake-ups, and a Unix socket's queue holds what comes meanwhile."""
+_NAP = 0.020
+"""Seconds between drains at most: few wake-ups, and hundreds of frames fit into the queues."""
 _BLOCK = 2 * _NAP
 """Seconds between blocks: making one costs the same for few frames as for many."""
-_SHORTEST_NAP = _NAP / 64
+_SHORTEST_NAP = _NAP / 128
 """A Unix socket queues some ten frames; at this nap that is more than 20,000 a second."""
-_SILENCE = 0.2
-"""Seconds to sleep while all buses are silent; closing takes that long at most."""
 
 
 def open_source(vehicle: Vehicle) -> Source:
@@ -41,27 +47,103 @@ def next_nap(nap: float, fullest: float) -> float:
 
 
 class LiveSource(Source):
-    """Drains all buses every 10 ms, a block every 20 ms; frames of one bus stay in order."""
+    """Drains all buses every 10 to 20 ms, a block every 40 ms; frames of one bus stay in order.
+
+    While no bus has frames, its thread sleeps until one has.
+    """
 
     def __init__(self, vehicle: Vehicle) -> None:
         super().__init__()
         self._buses = vehicle.buses
-        self._adapters: list[Adapter] = []
         self._receiver = Receiver((), len(vehicle.buses))
+        self._lines: list[Line] = []
+        self._ports: list[Port | None] = [None] * len(vehicle.buses)
+        self._adapters: list[Adapter | None] = [None] * len(vehicle.buses)
+        self._filters: Sequence[Filters] = [ALL] * len(vehicle.buses)
+        # Who opens, closes or filters a port has it.
+        self._turn = threading.Lock()
+        self._bell = -1
+
+    # -- for the consumer, from any thread
+
+    def want(self, interests: Iterable[Interest] | None) -> None:
+        """Let the kernel hand over these frames and no others; None: all, as in the beginning.
+
+        It holds when this returns.  Unix sockets and adapters bring all frames whatever is wanted.
+        """
+        filters = by_bus(interests, len(self._buses))
+        with self._turn:
+            self._filters = filters
+            for port, one in zip(self._ports, filters, strict=True):
+                if port is not None:
+                    with suppress(OSError):  # The interface is gone; the next one gets them.
+                        port.let_through(one)
+
+    def listening(self) -> Sequence[Listening]:
+        """How each bus is listened to."""
+        with self._turn:
+            return [self._listening(index) for index in range(len(self._lines))]
+
+    def _listening(self, index: int) -> Listening:
+        line, port = self._lines[index], self._ports[index]
+        filters = self._filters[index] if port is not None and port.interface else ALL
+        buffer = port.buffer() if port is not None else None
+        interface = self._buses[index].channel if self._buses[index].interface == "socketcan" else 0
+        dropped, overrun = (
+            _statistic(str(interface), name) if interface else 0
+            for name in ("rx_dropped", "rx_over_errors")
+        )
+        return Listening(
+            gap=line.gap,
+            gaps=line.gaps,
+            filter=filters.kind,
+            filters=len(filters.pairs),
+            buffer_asked=buffer[0] if buffer else 0,
+            buffer_got=buffer[1] if buffer else 0,
+            buffer_frames=port.capacity if port is not None else 0,
+            interface_dropped=dropped,
+            interface_overrun=overrun,
+        )
+
+    # -- the thread
 
     def _open(self, resources: ExitStack) -> None:
-        ports: list[Port] = []
+        self._bell = os.eventfd(0)
+        resources.callback(self._take_bell_down)
+        self._receiver.watch(self._bell)
         for index, bus in enumerate(self._buses):
+            if bus.interface not in ("socketcan", "unix"):
+                check_interface(bus)
+            where = f"bus {bus.name!r} ({bus.interface} {bus.channel})"
+            line = Line(bus.name, where, partial(self._open_end, index, bus), self._closed)
+            resources.callback(line.close)
+            # A Unix socket's path is a matter of the vehicle file, not of what is plugged in.
+            patient = bus.interface != "unix"
+            line.begin(time.monotonic(), time.time_ns(), patient=patient)
+            self._lines.append(line)
+
+    def _open_end(self, index: int, bus: Bus) -> End:
+        if bus.interface not in ("socketcan", "unix"):
+            adapter = self._adapters[index] = Adapter(index, bus, len(self._buses))
+            return adapter
+        with self._turn:
             if bus.interface == "socketcan":
-                ports.append(open_can(index, bus.name, str(bus.channel)))
-                resources.callback(ports[-1].close)
-            elif bus.interface == "unix":
-                ports.append(open_unix(index, bus.name, str(bus.channel)))
-                resources.callback(ports[-1].close)
+                port = open_can(index, bus.name, str(bus.channel), self._filters[index])
             else:
-                self._adapters.append(Adapter(index, bus, len(self._buses)))
-                resources.callback(self._adapters[-1].close)
-        self._receiver = Receiver(ports, len(self._buses))
+                port = open_unix(index, bus.name, str(bus.channel))
+            self._ports[index] = port
+        self._receiver.attach(port)
+        return port
+
+    def _closed(self, end: End) -> None:
+        with self._turn:
+            for index, port in enumerate(self._ports):
+                if port is end:
+                    self._ports[index] = None
+                    self._receiver.detach(port)
+            for index, adapter in enumerate(self._adapters):
+                if adapter is end:
+                    self._adapters[index] = None
 
     def _read(self) -> Iterator[Block]:
         nap = _NAP
@@ -70,17 +152,90 @@ class LiveSource(Source):
         while not last:
             last = self._closing.is_set()
             more = self._receiver.fill()
-            fullest = self._receiver.fullest
+            got, fullest = self._receiver.got, self._receiver.fullest
             now = time.monotonic()
-            if more or last or now >= due:
-                due = now + _BLOCK
+            self._tend(now)
+            if more or last or not got or now >= due:
                 parts = [self._receiver.take()] if self._receiver.pending else []
-                parts += [part for adapter in self._adapters if (part := adapter.drain())]
+                parts += self._drain(now)
                 if parts:
+                    self._hear(parts, now)
+                parts += self._changes()
+                if parts:
+                    due = now + _BLOCK
                     yield Block.concat(parts)
-                elif not self._adapters and not last:
-                    self._receiver.wait(_SILENCE)
+                elif not (got or last):
+                    self._sleep(now)
+                    continue
             if more:
                 continue
             nap = next_nap(nap, fullest)
             time.sleep(nap)
+
+    def _tend(self, now: float) -> None:
+        """Look after the lines that need it."""
+        failures, self._receiver.failures = self._receiver.failures, []
+        for port, error in failures:
+            self._lines[port.bus].fail(error, now, time.time_ns())
+        for line in self._lines:
+            if line.due is not None and now >= line.due:
+                line.tick(now, time.time_ns())
+
+    def _drain(self, now: float) -> Iterator[Block]:
+        for index, adapter in enumerate(self._adapters):
+            if adapter is None:
+                continue
+            try:
+                block = adapter.drain()
+            except BusError as error:
+                self._lines[index].fail(error, now, time.time_ns())
+                continue
+            if block is not None:
+                yield block
+
+    def _hear(self, parts: Iterable[Block], now: float) -> None:
+        """End the gaps of lines from which frames come."""
+        for index, line in enumerate(self._lines):
+            if line.gap is None:
+                continue
+            for part in parts:
+                for frames in (part.classic, part.fd):
+                    times = frames.time[frames.bus == index]
+                    if len(times := times[times >= line.gap.start]):
+                        line.heard(int(times.min()), now, time.time_ns())
+                        break
+                if line.gap is None:
+                    break
+
+    def _changes(self) -> list[Block]:
+        news = []
+        for line in self._lines:
+            gaps, problems = line.take()
+            if gaps:
+                news.append(Block.of(len(self._buses), problems=problems, gaps=gaps))
+        return news
+
+    def _sleep(self, now: float) -> None:
+        """Until a frame comes, a line is to be looked after, or somebody rings."""
+        waits = [line.due - now for line in self._lines if line.due is not None]
+        if any(self._adapters):
+            waits.append(_NAP)  # Not every driver has something to wait for.
+        self._receiver.wait(max(min(waits), 0) if waits else None)
+
+    def _wake(self) -> None:
+        with self._turn:
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)
+
+    def _take_bell_down(self) -> None:
+        with self._turn:
+            os.close(self._bell)
+            self._bell = -1
+
+
+def _statistic(interface: str, name: str) -> int:
+    """A counter of a network interface; 0 where there is none such."""
+    try:
+        return int(Path("/sys/class/net", interface, "statistics", name).read_text())
+    except (OSError, ValueError):
+        return 0

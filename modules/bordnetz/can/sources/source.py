@@ -6,12 +6,14 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from bordnetz.can.filters import Interest
 from bordnetz.can.frames import Block
+from bordnetz.can.sources.listening import Listening
 
 _MOST_WAITING = 65_536
 """Frames read ahead of the consumer: some MB, and seconds of time for it to come back."""
@@ -40,6 +42,17 @@ class Source(ABC):
         self._news = asyncio.Event()
         self._thread: threading.Thread | None = None
 
+    def want(self, interests: Iterable[Interest] | None) -> None:
+        """Bring these frames and, where that costs less, no others; None: all.
+
+        From any thread; a source that cannot choose brings all.
+        """
+        del interests
+
+    def listening(self) -> Sequence[Listening]:
+        """How each bus is listened to, in the order of the vehicle file; () for a recording."""
+        return ()
+
     @abstractmethod
     def _open(self, resources: ExitStack) -> None:
         """Take what is needed to read, and let ``resources`` give it back; may block.
@@ -50,7 +63,10 @@ class Source(ABC):
 
     @abstractmethod
     def _read(self) -> Iterator[Block]:
-        """Blocks as they come; may block, ends soon after ``_closing`` is set."""
+        """Blocks as they come; may block, ends soon after ``_closing`` is set and `_wake`."""
+
+    def _wake(self) -> None:  # noqa: B027 (most do not sleep for long)
+        """End a sleep of the thread, if it sleeps."""
 
     async def __aenter__(self) -> Self:
         """Open the source and begin to read.
@@ -87,6 +103,7 @@ class Source(ABC):
     async def close(self) -> None:
         """Stop reading and free everything; what has been read can still be iterated over."""
         self._closing.set()
+        self._wake()
         with self._room:
             self._room.notify_all()
         if self._thread is not None:
