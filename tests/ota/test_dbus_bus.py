@@ -15,6 +15,7 @@ from jeepney.wrappers import DBusAddress
 
 from bordnetz.ota.installers.dbus import MAX_MESSAGE, MAX_SIGNALS, Bus, BusError, CallError
 from bordnetz.ota.installers.rauc_service import RaucError, RaucService, Slot
+from bordnetz.ota.installers.trouble import UnavailableError
 
 Answer = Callable[[socket.socket, Message], None]
 
@@ -273,3 +274,29 @@ def test_the_end_of_anothers_installation_is_not_the_end_of_ours(tmp_path):
     open_end = pytest.raises(RaucError, match="not finished the installation")
     with bus(tmp_path, *answers) as address, RaucService(address, timeout=60) as service, open_end:
         service.install("/bundle", lambda _: None, time.monotonic() + 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "passes"),
+    [
+        ("org.freedesktop.DBus.Error.ServiceUnknown", "no such name", True),
+        ("org.freedesktop.DBus.Error.NameHasNoOwner", "nobody", True),
+        ("org.freedesktop.DBus.Error.NoReply", "it has ended", True),
+        ("org.freedesktop.DBus.Error.Spawn.ChildExited", "it has ended", True),
+        ("org.gtk.GDBus.UnmappedGError", "Already processing a different method", True),
+        ("org.freedesktop.DBus.Error.AccessDenied", "not you", False),
+        ("org.freedesktop.DBus.Error.UnknownMethod", "what is that", False),
+    ],
+)
+def test_what_passes_by_itself_is_told_from_what_somebody_has_to_mend(tmp_path, name, text, passes):
+    def answer(sock: socket.socket, call: Message) -> None:
+        sock.sendall(new_error(call, name, "s", (text,)).serialise(serial=2))
+
+    listening = [reply("")] * 3
+    with (
+        bus(tmp_path, hello, *listening, answer) as address,
+        RaucService(address, timeout=60) as service,
+        pytest.raises(RaucError) as caught,
+    ):
+        service.slots()
+    assert isinstance(caught.value, UnavailableError) is passes

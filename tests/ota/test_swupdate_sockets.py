@@ -14,15 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from bordnetz.ota.installers.boot_loader import BootLoader
+from bordnetz.ota.installers.command import Command
+from bordnetz.ota.installers.swupdate import SwupdateInstaller
 from bordnetz.ota.installers.swupdate_service import (
     BusyError,
     RefusedError,
     Run,
+    SilentError,
     SwupdateError,
     SwupdateService,
     UnreachableError,
     UpdateState,
 )
+from bordnetz.ota.installers.trouble import UnavailableError
 
 MAGIC = 0x14052001
 MESSAGE, NEWS = 3120, 2416
@@ -232,6 +237,23 @@ def test_a_busy_swupdate_is_waited_for(standin):
     assert standin.received == [IMAGE]
 
 
+def test_whether_it_is_ready_is_asked_without_a_wait(standin, tmp_path):
+    installer = SwupdateInstaller(
+        control=standin.service.control,
+        news=standin.service.progress,
+        sides={"a": ("stable", "main"), "b": ("stable", "alt")},
+        boot_loader=BootLoader(Command(("false",), 1)),
+        record=tmp_path / "record.json",
+        health=None,
+        timeout=3600,
+    )
+    installer.ready()
+    standin.states = [state(RUN)]
+    with pytest.raises(BusyError, match="somebody else has begun"):
+        installer.ready()
+    assert standin.received == []
+
+
 def test_a_swupdate_that_stays_busy_is_told(standin):
     standin.states = [state(RUN)]
     with pytest.raises(BusyError, match="somebody else has begun"):
@@ -290,8 +312,15 @@ def test_a_socket_that_does_not_answer_costs_its_time_and_no_more(tmp_path):
         silent.bind(str(tmp_path / "control"))
         silent.listen()
         service = SwupdateService(tmp_path / "control", tmp_path / "news", timeout=0.2)
-        with pytest.raises(SwupdateError, match="no answer: timed out"):
+        with pytest.raises(SilentError, match="no answer: timed out"):
             service.status()
+
+
+def test_a_swupdate_that_is_busy_silent_or_gone_is_waited_for_and_one_that_lies_is_not():
+    assert all(
+        issubclass(error, UnavailableError) for error in (BusyError, SilentError, UnreachableError)
+    )
+    assert not issubclass(SwupdateError, UnavailableError)
 
 
 def test_a_swupdate_that_never_finishes_costs_the_installations_time_and_no_more(standin):
