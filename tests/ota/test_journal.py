@@ -248,8 +248,10 @@ def test_damage_is_found_wherever_it_is(path):
 def test_damage_that_sqlite_cannot_put_into_words_is_damage_all_the_same(path):
     Journal.open(path).close()
     content = path.read_bytes()
-    assert content.count(b"CREATE TABLE attempt") == 1
-    path.write_bytes(content.replace(b"CREATE TABLE attempt", b"CREATE TABLE \xbd\xfe\xffempt"))
+    # The schema's row: type, name, the table's name, page 2, and how it was made.
+    row = b"tableattemptattempt\x02CREATE TABLE"
+    assert content.count(row) == 1
+    path.write_bytes(content.replace(row, b"table\xbd\xfe\xffemptattempt\x02CREATE \xbdABLE"))
     journal = Journal.open(path)
     assert journal.attempts() == []
     assert journal.set_aside == 1
