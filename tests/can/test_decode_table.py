@@ -370,3 +370,12 @@ def test_special_floats_of_a_bus_are_no_warning() -> None:
     assert physical[-1] == 1.0
     message = cantools.database.load_string(text, "dbc").messages[0]
     assert_physical_equal({"F": float(physical[0])}, {"F": float("inf")}, message)
+
+
+def test_blocks_are_scaled_in_any_order() -> None:
+    decode = table(PLAIN)
+    rows = [(0, 257, b"\x02\x00"), (0, 256, b"\x01\x06" + bytes(6)), (0, 257, b"\x01\x00")]
+    one, other = (decode.decode(frames(some)) for some in (rows, rows[1:]))
+    assert decode.physical(other).tolist() == [1, 4, 0, 1]
+    assert decode.physical(one).tolist() == [1, 4, 0, 2, 1]
+    assert decode.physical(other).tolist() == [1, 4, 0, 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,10 @@ from bordnetz.can.transport import j1939 as j1939_transport
 from bordnetz.can.vehicle import IsoTp, Vehicle
 
 __all__ = ["Catalogue", "CatalogueError", "Problem"]
+
+
+Parse = Callable[[bytes, Path], tuple[list[Message], list[Problem]]]
+"""From a DBC file's bytes and name to what is in it, as `bordnetz.can.dbc.parse`."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,12 @@ class Catalogue:
     isotp: tuple[tuple[IsoTp, ...], ...]
 
     @classmethod
-    def load(cls, vehicle: Vehicle) -> Catalogue:
+    def load(cls, vehicle: Vehicle, parse: Parse = parse) -> Catalogue:
         """Load the DBC files of every bus.
+
+        Args:
+            vehicle: Names them.
+            parse: Parses a file; that of a `bordnetz.can.cache.Cache` need not every time.
 
         Raises:
             CatalogueError: A file is missing or cannot be parsed, or two messages of one bus

@@ -26,7 +26,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.catalogue import Catalogue, Parse
+from bordnetz.can.dbc import parse
 from bordnetz.can.vehicle import Bus, Vehicle
 from bordnetz.errors import BordnetzError
 from bordnetz.telemetry.config import Desired
@@ -82,11 +83,13 @@ class Bundles:
     Args:
         folder: Where they lie; it need not be there.
         factory: The vehicle's own file.
+        parse: Parses their DBC files.
     """
 
-    def __init__(self, folder: Path, factory: Vehicle) -> None:
+    def __init__(self, folder: Path, factory: Vehicle, parse: Parse = parse) -> None:
         self._folder = folder
         self._factory = factory
+        self._parse = parse
 
     @property
     def there(self) -> bool:
@@ -122,7 +125,7 @@ class Bundles:
             CatalogueError: Its DBC files cannot be used.
         """
         if name == FACTORY:
-            return Bundle(FACTORY, self._factory, Catalogue.load(self._factory))
+            return Bundle(FACTORY, self._factory, Catalogue.load(self._factory, self._parse))
         if not re.fullmatch(HASH, name):
             raise BundleError("a bundle's name is its SHA-256, 64 small hexadecimal digits")
         root = self._folder / name
@@ -130,7 +133,8 @@ class Bundles:
             _survey(root)
             vehicle = Vehicle.load(root / "vehicle.toml")
             self._check(vehicle, root)
-            bundle = Bundle(name, vehicle, Catalogue.load(vehicle), _settings(root))
+            catalogue = Catalogue.load(vehicle, self._parse)
+            bundle = Bundle(name, vehicle, catalogue, _settings(root))
         except OSError as error:
             raise BundleError(f"{error.filename}: cannot be read: {error.strerror}") from error
         for refusal in bundle.planner.judge(bundle.defaults):

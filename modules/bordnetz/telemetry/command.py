@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import click
 
+from bordnetz.can.cache import Cache
 from bordnetz.can.sources.live import open_source
 from bordnetz.can.sources.log import AT_ONCE, LogSource
 from bordnetz.can.vehicle import Vehicle
-from bordnetz.edge.environment import EnvironmentVariableError
+from bordnetz.edge.environment import Environment, EnvironmentVariableError
 from bordnetz.edge.run import run_module
 from bordnetz.telemetry.module import Telemetry
 
@@ -63,9 +65,11 @@ def telemetry(path: Path, bundles: Path, recording: Path | None, speed: str) -> 
         vehicle = Vehicle.load(path)
         # Judged here and not by click, so that it is told in the log and by the exit code.
         factor = _factor(speed)
+        cache = Cache(Environment.read(os.environ).state / "dbc")
         if recording is not None:
-            return Telemetry(vehicle, LogSource(recording, vehicle, factor), bundles, recorded=True)
-        return Telemetry(vehicle, open_source(vehicle), bundles)
+            log = LogSource(recording, vehicle, factor)
+            return Telemetry(vehicle, log, bundles, recorded=True, cache=cache)
+        return Telemetry(vehicle, open_source(vehicle), bundles, cache=cache)
 
     run_module(make)
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bordnetz.can.cache import Cache
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.dbc import show_id
 from bordnetz.can.sources.source import Source
@@ -78,17 +79,27 @@ class Telemetry(Module[Desired]):
             file; it need not be there.
         recorded: Whether that is a recording: it is read once, begins when there is something to
             collect, and waits when the outbox is full.
+        cache: Keeps parsed DBC files for the next start.
     """
 
     name = "telemetry"
     desired = Desired
 
     def __init__(
-        self, vehicle: Vehicle, source: Source, bundles: Path, *, recorded: bool = False
+        self,
+        vehicle: Vehicle,
+        source: Source,
+        bundles: Path,
+        *,
+        recorded: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         self._source = source
         self._recorded = recorded
-        self._switch = Switch(Bundles(bundles, vehicle))
+        self._cache = cache
+        self._switch = Switch(
+            Bundles(bundles, vehicle, cache.parse) if cache else Bundles(bundles, vehicle)
+        )
         _tell_problems(self._switch.bundle.catalogue)
         self._books = Books([bus.name for bus in vehicle.buses])
         self._tally = Tally()
@@ -220,6 +231,13 @@ class Telemetry(Module[Desired]):
             "frames": self._books.totals(),
             "buses": self._books.by_bus(),
         }
+        if (cache := self._cache) is not None:
+            status["dbc"] = {
+                "kept": cache.used,
+                "parsed": cache.parsed,
+                "damaged": cache.damaged,
+                "failed": cache.failed,
+            }
         if self._collection is not None and self._backlog is not None:
             status["collecting"] = {
                 "signals": self._collection.signals,
