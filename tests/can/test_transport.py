@@ -13,6 +13,7 @@ from transport_model import MS, Model
 from transport_sender import ALL, BRAKE, ENGINE, TOOL
 
 from bordnetz.can.frames import Frames
+from bordnetz.can.j1939 import Match
 from bordnetz.can.transport import assembler as room
 from bordnetz.can.transport.assembler import Assembler
 from bordnetz.can.transport.isotp import Flow
@@ -62,6 +63,9 @@ class Outcome:
 
     def take(self, block):
         taken = self.assembler.take(block)
+        if taken is None:
+            self.rest += len(block)
+            return
         self.rest += len(taken.rest)
         for messages, stands in taken.messages():
             self.carried += int(stands.sum())
@@ -313,9 +317,16 @@ def test_frames_of_isotp_that_make_no_sense_are_dropped_as_malformed(content):
 
 def test_frames_without_transport_go_through_untouched():
     block = frames([(0x100, payload(8)), (EXTENDED | 0x18FEF100, payload(8))])
-    taken = assembler().take(block)
-    assert taken.rest is block
-    assert not list(taken.messages())
+    assert assembler().take(block) is None
+
+
+def test_it_says_which_frames_it_needs():
+    claims = assembler().claims
+    assert claims == {
+        (0, EXTENDED | 0xEC0000, Match.PGN),
+        (0, EXTENDED | 0xEB0000, Match.PGN),
+        *((0, flow, Match.ID) for flow in WANTED),
+    }
 
 
 def test_open_messages_move_from_one_assembler_to_the_next():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from telemetry_help import (
     frames,
 )
 
+from bordnetz.can.transport import assembler, isotp, j1939
+from bordnetz.can.vehicle import Vehicle
 from bordnetz.edge import run
 from bordnetz.telemetry import (
     backlog,
@@ -380,6 +383,16 @@ def test_the_books_of_the_page_are_those_kept():
     assert f"`{NO_BUS}`" in section("## The books")
 
 
+def test_the_ids_of_isotp_on_the_page_are_read_as_they_stand_there():
+    text = section("## Messages of many frames")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    content = tomllib.loads('name = "test"\n' + example)
+    (bus,) = Vehicle.parse(content, Path("vehicle.toml")).buses
+    (conversation,) = bus.isotp
+    assert conversation.ids == (0x7E4, 0x7EC)
+    assert conversation.length_byte
+
+
 def test_the_numbers_of_the_page_are_those_of_the_code():
     assert f"{backlog.LIMIT >> 20} MiB at most" in PAGE
     assert f"on {pipeline.FULL:,} of them at most" in PAGE
@@ -387,6 +400,14 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     assert "for six more windows at most" in PAGE
     assert f"priorities {pipeline.URGENT + 1} to 9" in PAGE
     assert f"the log has the first {module._PROBLEMS_SHOWN}" in PAGE
+    assert f"{assembler.MOST_OPEN:,} frames of unfinished messages" in PAGE
+    rows = {bound: limits for bound, *limits in table("bound", "J1939", "ISO-TP")}
+    assert rows["longest message"] == [f"{j1939.LONGEST:,} bytes", f"{isotp.LONGEST:,} bytes"]
+    pauses = [
+        f"{j1939._T1 // 10**6} ms in a broadcast, else {j1939._T2 // 10**6:,} ms",
+        f"{isotp._LIMIT // 10**6:,} ms",
+    ]
+    assert rows["longest pause between two frames of a message"] == pauses
     assert collection._RESOLUTIONS.keys() == {"ms", "us"}
 
 

@@ -203,7 +203,8 @@ class Protections:
         self, frames: Frames, frame: NDArray[np.intp], message: NDArray[np.intp]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Counters of frames under profile 1 or 2, and whether their CRC is wrong."""
-        data = frames.data.take(frame, axis=0)
+        # A message of many frames may be longer than all that a profile covers.
+        data = frames.data[:, :FD_BYTES].take(frame, axis=0)
         counter = (data[:, 1] & 0x0F).astype(np.int64)
         place = self._place[data.shape[1]].take(message, axis=0)
         place += data

@@ -1,7 +1,8 @@
 """The books of the frames: what came in, and what became of it.
 
 For every bus, received = decoded + not asked for + not data + dropped by reason, whenever one
-looks: frames are booked when their fate is known, a moment after they came.
+looks: frames are booked when their fate is known, a moment after they came, and frames of a
+message of many when that is whole or lost.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 
 from bordnetz.can.frames import Block
 from bordnetz.can.table import Matches
+from bordnetz.can.transport import packets
+from bordnetz.can.transport.assembler import Assembled
 
 NO_BUS = "(none)"
 """Where frames are booked that belong to no bus of the vehicle file; its names have no brackets."""
 
-REASONS = ("lost", "broken", "short", "selector")
+REASONS = ("lost", "broken", "short", "selector", *packets.REASONS)
 """Why a frame was dropped: the socket overflowed; no frame; it ended before its first wanted
-signal; its multiplexer had a value that the DBC file does not know."""
+signal; its multiplexer had a value that the DBC file does not know; it is one of many of a message
+that did not become whole, see `bordnetz.can.transport.packets.Fate`."""
 
 
 class Books:
@@ -63,6 +67,13 @@ class Books:
         self.decoded[:-1] += decoded
         self.not_asked[:-1] += matches.unknown + matches.unwanted + matches.decoded - decoded
         for reason, count in matches.unusable.items():
+            self.dropped[reason][:-1] += count
+
+    def assembled(self, assembled: Assembled) -> None:
+        """Book transport frames, all but those whose message is whole: `matched` books them."""
+        self.received[:-1] -= assembled.held
+        self.not_asked[:-1] += assembled.not_asked
+        for reason, count in assembled.dropped.items():
             self.dropped[reason][:-1] += count
 
     def totals(self) -> dict[str, Any]:

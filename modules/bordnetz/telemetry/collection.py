@@ -13,6 +13,7 @@ from typing import Any
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Resolution, Stamp
 from bordnetz.can.frames import Block
+from bordnetz.can.transport.assembler import Assembler
 from bordnetz.can.validity import Validity
 from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
 from bordnetz.edge.thread import in_thread
@@ -108,6 +109,11 @@ class Collection:
         """Hand everything over to the backlog."""
         self._hand_over(self._work, self._work.pipeline.flush(time.monotonic()))
 
+    def end(self) -> None:
+        """Hand everything over to the backlog: no more frames will come."""
+        self.flush()
+        self._work.pipeline.give_up()
+
     # -- configuration
 
     async def apply(self, desired: Desired, version: int, planner: Planner | None = None) -> None:
@@ -129,7 +135,11 @@ class Collection:
             return
         self.flush()
         self._decoded += self._work.pipeline.samples
+        unfinished = self._work.pipeline.release()
         self._work = new
+        if unfinished is not None:
+            self._hand_over(new, new.pipeline.take(unfinished, time.monotonic()))
+            self._arrived.set()
         self._tally.follow(new.validity)
         self.send_dictionary()
         changed, self._changed = self._changed, asyncio.Event()
@@ -208,8 +218,18 @@ class Collection:
         validity = None
         if planner.watched:
             validity = Validity(planner.catalogue, planner.watched, plan.table.groups) or None
+        groups = plan.table.groups if table is None else (*plan.table.groups, *table.groups)
+        assembler = Assembler.compile(planner.catalogue, groups)
         pipeline = Pipeline(
-            plan.table, plan.dictionary, desired, self._books, stamp, properties, state, validity
+            plan.table,
+            plan.dictionary,
+            desired,
+            self._books,
+            stamp,
+            properties,
+            state,
+            validity,
+            assembler,
         )
         return _Work(planner, desired, plan, plan.excess(), pipeline, state, validity)
 

@@ -139,12 +139,12 @@ class Telemetry(Module[Desired]):
                     await self._capture(collection)
                 except BordnetzError:
                     # The process ends, but with what came before the bus failed in the outbox.
-                    collection.flush()
+                    collection.end()
                     await asyncio.wait(
                         [group.create_task(backlog.stored_all())], timeout=_LAST_WORD
                     )
                     raise
-                collection.flush()
+                collection.end()
                 await backlog.stored_all()
                 for task in others:
                     task.cancel()
@@ -201,7 +201,7 @@ class Telemetry(Module[Desired]):
                 await collection.take(block)
         if not self._stopping.is_set():
             log.info("the recording is over")
-            collection.flush()
+            collection.end()
             self._ended = True
             await self._stopping.wait()
 

@@ -1,4 +1,4 @@
-"""From frames to batches that are ready for the outbox: decode, thin, remember, write.
+"""From frames to batches that are ready for the outbox: assemble, decode, thin, remember, write.
 
 Everything here is synchronous and looks at no clock of its own.  One pipeline serves one
 configuration; a new configuration gets a new one.
@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Stamp
 from bordnetz.batch.writer import Writer
 from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, Block, Frames
 from bordnetz.can.table import DecodeTable
+from bordnetz.can.transport.assembler import Assembler
 from bordnetz.can.validity import Validity
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import SECOND, Desired
@@ -33,6 +35,10 @@ PATIENCE = 6
 """Windows that a batch of lower priority may wait until it fills a first block."""
 
 
+QUIET = 30.0
+"""Seconds without any frame after which the rest of a message of many frames does not come."""
+
+
 class Pipeline:
     """Frames in, drafts of batches out.
 
@@ -45,6 +51,7 @@ class Pipeline:
         properties: Metered bytes of a message besides its body.
         state: Gets all frames, too; nothing of it shows in the batches.
         validity: Looks at all frames; None where nothing is checked.
+        assembler: Puts messages of many frames together; None where none are wanted.
 
     Attributes:
         latest: The last value of every signal.
@@ -61,6 +68,7 @@ class Pipeline:
         properties: int,
         state: State | None = None,
         validity: Validity | None = None,
+        assembler: Assembler | None = None,
     ) -> None:
         self.latest = Latest(table.groups)
         self.samples = 0
@@ -68,6 +76,7 @@ class Pipeline:
         self._books = books
         self._state = state
         self._validity = validity
+        self._assembler = assembler
         self._thinner = Thinner(table.groups)
         self._writer = Writer(dictionary, stamp, properties=properties)
         self._whole_blocks = desired.priority > URGENT
@@ -79,11 +88,12 @@ class Pipeline:
         self._first = 0
         self._last = 0
         self._waits = 0
+        self._heard = 0.0
 
     @property
     def waiting(self) -> bool:
         """Whether there is something that time alone will move on."""
-        return bool(self._frames or self._writer.rows)
+        return bool(self._frames or self._writer.rows or self._open)
 
     @property
     def held(self) -> int:
@@ -125,6 +135,22 @@ class Pipeline:
         self._began, self._waits = None, 0
         return drafts
 
+    def release(self) -> Block | None:
+        """Give the frames of messages that are not whole to the pipeline that comes after."""
+        if not self._open or self._assembler is None:
+            return None
+        return Block.of(len(self._table.buses), *self._assembler.release())
+
+    def give_up(self) -> None:
+        """Book the frames of messages that are not whole: no more will come."""
+        if self._open and self._assembler is not None:
+            self._books.assembled(self._assembler.give_up())
+
+    @property
+    def _open(self) -> bool:
+        """Whether there are messages that are not whole."""
+        return self._assembler is not None and self._assembler.waiting
+
     def trust(self, clock: Clock) -> None:
         """Say in the following batches how far the clock can be trusted."""
         self._writer.stamp = replace(self._writer.stamp, clock=clock)
@@ -138,30 +164,42 @@ class Pipeline:
 
     def _decode(self, now: float) -> list[Draft]:
         if not self._frames:
+            if now - self._heard >= QUIET:
+                self.give_up()
             return []
+        self._heard = now
         blocks, self._pending, self._frames = self._pending, [], 0
         for block in blocks:
             self._books.arrived(block)
         classic = Frames.concat([block.classic for block in blocks], CLASSIC_BYTES)
         fd = Frames.concat([block.fd for block in blocks], FD_BYTES)
         drafts = []
-        for frames in (*_parts(classic), *_parts(fd)):
-            drafts += self._decode_part(frames, now)
+        for frames in (classic, fd):
+            assembled = None if self._assembler is None else self._assembler.take(frames)
+            for part in _parts(frames if assembled is None else assembled.rest):
+                drafts += self._decode_part(part, now)
+            if assembled is not None:
+                self._books.assembled(assembled)
+                for messages, stands in assembled.messages():
+                    drafts += self._decode_part(messages, now, stands)
         return drafts
 
-    def _decode_part(self, frames: Frames, now: float) -> list[Draft]:
+    def _decode_part(
+        self, frames: Frames, now: float, stands: NDArray[np.int64] | None = None
+    ) -> list[Draft]:
         if self._state is not None:
             self._state.take(frames, now)
         if self._validity is not None:
             self._validity.look(frames)
-        matches = self._table.match(frames)
+        matches = self._table.match(frames, stands)
         kept = self._thinner.keep(matches.group, matches.id, frames.time[matches.frame])
         decoded = matches.decoded
         if not kept.all():
             matches = matches.keep(kept)
             seen = np.zeros(len(frames), bool)
             seen[matches.frame] = True
-            decoded = np.bincount(frames.bus[seen], minlength=len(decoded))
+            weights = None if stands is None else stands[seen]
+            decoded = np.bincount(frames.bus[seen], weights, len(decoded)).astype(np.int64)
         self._books.matched(matches, decoded)
         if not len(matches):
             return []

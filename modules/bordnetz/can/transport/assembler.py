@@ -86,7 +86,7 @@ class Assembler:
         raw: Iterable[int] = (),
     ) -> None:
         self._buses = buses
-        flows = tuple(flows)
+        self._flows = flows = tuple(flows)
         self._j1939 = J1939(groups) if groups else None
         self._speaks = np.zeros(buses, bool)
         self._speaks[[bus for bus, _ in groups]] = True
@@ -137,11 +137,24 @@ class Assembler:
             return None
         return cls(len(catalogue.buses), announced, flows, raw)
 
-    def take(self, frames: Frames) -> Assembled:
+    @property
+    def claims(self) -> frozenset[tuple[int, int, Match]]:
+        """Frames that it takes: bus, arbitration id, and what of the id counts."""
+        groups = {
+            (int(bus), EXTENDED | group << 8, Match.PGN)
+            for bus in self._speaks.nonzero()[0]
+            for group in (CONNECTION, DATA)
+        }
+        return frozenset(groups | {(flow.bus, flow.id, Match.ID) for flow in self._flows})
+
+    def take(self, frames: Frames) -> Assembled | None:
         """Take the transport frames out of a block.
 
         Args:
             frames: In order of arrival.
+
+        Returns:
+            None where there is nothing to be said: all frames are to be decoded as they are.
         """
         width = frames.data.shape[1]
         transport = self._claim(frames)
@@ -150,7 +163,7 @@ class Assembler:
             or not len(frames)
             or int(frames.time.max()) <= self._deadline[width]
         ):
-            return self._nothing(frames)
+            return None
         return self._resolve(frames, transport, width, int(frames.time.max()))
 
     @property
@@ -159,16 +172,25 @@ class Assembler:
         return any(map(len, self._held.values()))
 
     def release(self) -> tuple[Frames, Frames]:
-        """Give away the frames of open messages, of classic CAN and of CAN FD."""
-        held = self._held[CLASSIC_BYTES], self._held[FD_BYTES]
+        """Give away the frames of open messages, of classic CAN and of CAN FD.
+
+        They are those that were told to be held; what stands in the books already is forgotten.
+        """
+        classic, fd = (held[self._counts(held)] for held in self._held.values())
         for width in self._held:
             self._held[width] = Frames.empty(width)
             self._deadline[width] = _FOREVER
-        return held
+        return classic, fd
 
     def give_up(self) -> Assembled:
         """Give all open messages up, as incomplete."""
-        over = self._nothing(Frames.empty())
+        none = np.zeros(self._buses, np.int64)
+        over = Assembled(
+            rest=Frames.empty(),
+            not_asked=none,
+            dropped={reason: none.copy() for reason in REASONS},
+            held=none.copy(),
+        )
         for width in self._held:
             if len(self._held[width]):
                 one = self._resolve(Frames.empty(width), np.empty(0, bool), width, _FOREVER)
@@ -255,15 +277,6 @@ class Assembler:
             whole.head[:] = whole.total[:] = pool.length[rows]
             parts.append(whole)
         return Packets.merge(parts)
-
-    def _nothing(self, rest: Frames) -> Assembled:
-        none = np.zeros(self._buses, np.int64)
-        return Assembled(
-            rest=rest,
-            not_asked=none,
-            dropped={reason: np.zeros_like(none) for reason in REASONS},
-            held=np.zeros_like(none),
-        )
 
 
 def _key(bus: NDArray[np.uint8], ids: NDArray[np.uint32]) -> NDArray[np.int64]:

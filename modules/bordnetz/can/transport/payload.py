@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bordnetz.can.frames import CLASSIC_BYTES, Frames
+from bordnetz.can.frames import FD_BYTES, Frames
 from bordnetz.can.transport.packets import Packets
 from bordnetz.can.transport.sessions import Resolution
 
@@ -29,7 +29,8 @@ def messages(
 
     Yields:
         Messages as if each were a frame: time of the last frame's reception, id and length of
-        the message, and data uint8, shape (n, 8 k), k a power of two.  Then int64, shape (n,):
+        the message, and data uint8, shape (n, 64) or, where one is longer,
+        the next power of two.  Then int64, shape (n,):
         how many frames each one stands for.
     """
     heads = found.piece[found.place == 0]
@@ -77,7 +78,7 @@ def _data(
 ) -> NDArray[np.uint8]:
     """The data of the messages whose first is number ``first``."""
     message, piece, place = (column[pieces] for column in (found.message, found.piece, found.place))
-    width = CLASSIC_BYTES
+    width = FD_BYTES
     while width < length.max():
         width *= 2
     data = np.zeros((len(heads), width), np.uint8)

@@ -136,10 +136,15 @@ class Workplace:
 
 
 def _toml(value: object) -> str:
-    """A string, number, boolean or list, which are written almost the same in JSON and TOML.
+    """A value, which is written almost the same in JSON and TOML.
 
-    TOML takes no escapes in halves, as JSON writes characters beyond 16 bits, and no bare DEL.
+    TOML takes no escapes in halves, as JSON writes characters beyond 16 bits, and no bare DEL; and
+    tables in a line have their own form.
     """
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(content)}' for key, content in value.items())}}}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
