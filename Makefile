@@ -9,7 +9,7 @@ ONLY ?=
 PIN_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help setup drive test check format bench faults sbom pins clean
+.PHONY: help setup drive test check format bench conformance faults sbom pins clean
 
 help:  ## What can be typed here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ check: $(VENV)/.ready  ## Format, lint, types, import rules; changes nothing
 
 bench: $(VENV)/.ready  ## Side by side with peers in one run; writes build/bench.json
 	$(BIN)/python -m bench $(ARGS)
+
+conformance: $(VENV)/.ready  ## Every frame of every DBC file beside cantools; writes build/conformance.json
+	PYTHONPATH=tests:tests/can $(BIN)/python -m conformance $(ARGS)
 
 faults: $(VENV)/.ready  ## Power cuts, kills, failing disks; ONLY=name[,name]; writes build/faults.json
 	PYTHONPATH=tests $(BIN)/python -m faults $(if $(ONLY),--only $(ONLY)) $(ARGS)

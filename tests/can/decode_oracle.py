@@ -104,7 +104,8 @@ def by_table(samples: Samples, count: int, physical: Any = None) -> list[Decoded
             else:
                 kind = {Kind.FLOAT16: "f2", Kind.FLOAT32: "f4", Kind.FLOAT64: "f8"}[signal.kind]
                 bits = raw.astype(np.uint64).astype(kind.replace("f", "u"))
-                numbers = bits.view(kind).astype(float).tolist()
+                with np.errstate(invalid="ignore"):  # a signalling NaN
+                    numbers = bits.view(kind).astype(float).tolist()
             value += rows
             for frame, number in zip(order, numbers, strict=True):
                 assert signal.name not in decoded[frame]

@@ -15,7 +15,7 @@ from bordnetz.can.dbc import Message, parse, read, show_id
 from bordnetz.can.errors import CatalogueError
 from bordnetz.can.frames import FD_BYTES
 from bordnetz.can.j1939 import Match
-from bordnetz.can.statements import Problem
+from bordnetz.can.problem import Problem
 from bordnetz.can.transport import isotp as isotp_transport
 from bordnetz.can.transport import j1939 as j1939_transport
 from bordnetz.can.vehicle import IsoTp, Vehicle

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bordnetz.can.errors import CatalogueError
 from bordnetz.can.j1939 import Match
-from bordnetz.can.statements import Problem, StatedMessage, StatedSignal, Statements
+from bordnetz.can.problem import Problem
+from bordnetz.can.stated import StatedMessage, StatedSignal
 from bordnetz.series import EXTENDED, Kind, Signal
 
 _MOST_BYTES = 8 << 20
@@ -28,6 +29,9 @@ _FLOATS = {16: Kind.FLOAT16, 32: Kind.FLOAT32, 64: Kind.FLOAT64}
 
 Branch = tuple[tuple[str, tuple[int, ...]], ...]
 """The way to a branch of a multiplexer, as in `bordnetz.series.Group.branch`."""
+
+_Fault = tuple[StatedSignal, str]
+"""A signal, and why it is not used, or not as it is stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +129,17 @@ def parse(content: bytes, path: Path) -> tuple[list[Message], list[Problem]]:
         CatalogueError: The file is no DBC file, with line and column; or its multiplexers know
             more values than there is room for.
     """
+    # A start with kept files needs no parser, and its patterns take a while to compile.
+    from bordnetz.can.statements import Statements
+
     statements = Statements(_decode(content), path)
     messages: list[Message] = []
-    problems: list[Problem] = []
     room = _MOST_SELECTOR_VALUES
-    for stated in statements.messages():
+    for stated in statements.messages:
         fields, reasons = _fields(stated, room)
         room -= sum(len(values) for field in fields for _, values in field.branch)
-        problems.extend(Problem(path, stated.name, signal, why) for signal, why in reasons)
+        for signal, why in reasons:
+            statements.problems.tell(why, stated.number, signal.name, signal.line)
         messages.append(
             Message(
                 file=path,
@@ -144,7 +151,7 @@ def parse(content: bytes, path: Path) -> tuple[list[Message], list[Problem]]:
                 cycle=stated.cycle,
             )
         )
-    return messages, statements.problems + problems
+    return messages, statements.problems.all()
 
 
 def _decode(content: bytes) -> str:
@@ -155,21 +162,21 @@ def _decode(content: bytes) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _fields(message: StatedMessage, room: int) -> tuple[list[Field], list[tuple[str, str]]]:
-    """The readable signals of a message; name and reason of the others.
+def _fields(message: StatedMessage, room: int) -> tuple[list[Field], list[_Fault]]:
+    """The readable signals of a message; the others, and why they are not.
 
     Args:
         message: As its file states it.
         room: For how many selector values there is room on the ways to all branches together.
     """
-    problems: list[tuple[str, str]] = []
+    problems: list[_Fault] = []
     good: dict[str, StatedSignal] = {}
     names: set[str] = set()
     for signal in message.signals:
         if signal.name in names:
-            problems.append((signal.name, "is there twice; only the first one is used"))
+            problems.append((signal, "is there twice; only the first one is used"))
         elif reason := _unreadable(signal, message.length):
-            problems.append((signal.name, f"{reason}; it is left out"))
+            problems.append((signal, f"{reason}; it is left out"))
         else:
             names.add(signal.name)
             good[signal.key] = signal
@@ -187,9 +194,9 @@ def _fields(message: StatedMessage, room: int) -> tuple[list[Field], list[tuple[
     for signal in good.values():
         branch = _branch(signal, good, selection)
         if isinstance(branch, str):
-            problems.append((signal.name, f"{branch}; it is left out"))
+            problems.append((signal, f"{branch}; it is left out"))
         elif (room := room - sum(len(values) for _, values in branch)) < 0:
-            problems.append((signal.name, f"{_NO_ROOM}; it is left out"))
+            problems.append((signal, f"{_NO_ROOM}; it is left out"))
         else:
             selects = tuple(sorted(known[signal.key])) if signal.selects else ()
             fields.append(_field(signal, branch, selects))
@@ -205,7 +212,8 @@ def _unreadable(signal: StatedSignal, message_length: int) -> str:
         return f"starts at bit {signal.start}"
     last = signal.first + signal.length
     if last > 8 * message_length:
-        return f"ends {last - 8 * message_length} bits after the message's {message_length} bytes"
+        beyond = last - 8 * message_length
+        return f"ends {beyond} bit{'s' * (beyond > 1)} after the message's {message_length} bytes"
     if last > 8 * _LONGEST:
         return f"lies beyond byte {_LONGEST}, where no message reaches"
     try:
@@ -223,7 +231,7 @@ def _bounds(selector: StatedSignal) -> tuple[int, int]:
 
 def _selection(
     signals: Sequence[StatedSignal], good: Mapping[str, StatedSignal], room: int
-) -> tuple[dict[str, tuple[int, ...]], list[tuple[str, str]]]:
+) -> tuple[dict[str, tuple[int, ...]], list[_Fault]]:
     """By which values of its multiplexer each signal is selected, ascending; what is left out."""
     selection = {}
     problems = []
@@ -235,9 +243,9 @@ def _selection(
         ranges = [range(max(first, low), min(last, high) + 1) for first, last in signal.ranges]
         if any(first < low or last > high for first, last in signal.ranges):
             reason = f"is selected by values that '{selector.name}' cannot have; they are left out"
-            problems.append((signal.name, reason))
+            problems.append((signal, reason))
         if sum(map(len, ranges)) > room:
-            problems.append((signal.name, f"{_NO_ROOM}; they are left out"))
+            problems.append((signal, f"{_NO_ROOM}; they are left out"))
             continue
         selection[signal.key] = tuple(sorted(set().union(*ranges)))
         room -= len(selection[signal.key])
