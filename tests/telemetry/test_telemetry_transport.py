@@ -60,7 +60,9 @@ def begin(catalogue, books, state=None, **desired):
     stamp = Stamp(boot=1, resolution=Resolution.MICROSECOND)
     groups = (*plan.table.groups, *(state.table.groups if state else ()))
     assembler = Assembler.compile(catalogue, groups)
-    made = Pipeline(plan.table, plan.dictionary, config, books, stamp, 200, state, None, assembler)
+    made = Pipeline(
+        plan.table, plan.dictionary, config, books, stamp, 200, state, assembler=assembler
+    )
     return made, books, plan.dictionary
 
 
