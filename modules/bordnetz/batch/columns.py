@@ -48,6 +48,7 @@ def encode(values: I64, rows: I64) -> bytes:
     if not len(rows):
         return b""
     model, residuals = _fit(values, rows)
+    del values  # Nobody else may need them any more, and what follows takes as much memory.
     sink = Sink()
     sink.small(model.predictor, _PREDICTOR_BITS)
     factor = model.factor[HAS_FACTOR[model.predictor]]

@@ -81,10 +81,10 @@ def _encode_dense(sink: Sink, folded: NDArray[Any], rows: I64) -> None:
     coded = coding < PLAIN
     used = np.bincount(coding[coded], sizes[coded], PLAIN).astype(np.uint64)
     sink.numbers(used[used > 0])
-    shifts = shift.repeat(rows)
+    shifts = shift.astype(np.uint8).repeat(rows)
     low = shifts > 0
     sink.low(folded[low], shifts[low])
-    entry = (coding * codes.SYMBOLS).repeat(rows)
+    entry = (coding * codes.SYMBOLS).astype(np.int16).repeat(rows)
     entry += symbol
     starts = rows.cumsum() - rows
     order = coding.argsort(kind="stable")[: int(np.count_nonzero(coded))]
@@ -108,8 +108,8 @@ def _choose(folded: NDArray[Any], rows: I64) -> tuple[I64, I64, I64, I64]:
     mean = np.add.reduceat(folded, starts, dtype=np.float64) / rows
     shift = np.maximum(np.frexp(mean * _SHARE)[1], 0).astype(np.int64)
     width = bit_lengths(np.maximum.reduceat(folded, starts))
-    symbol = folded >> shift.astype(folded.dtype).repeat(rows)
-    symbol = np.minimum(symbol, codes.ESCAPE).astype(np.int64)
+    high = folded >> shift.astype(folded.dtype).repeat(rows)
+    symbol = np.minimum(high, codes.ESCAPE).astype(np.uint8)
     cell = (columns * codes.SYMBOLS).repeat(rows)
     cell += symbol
     # In one product for all, BLAS would start threads, which cost more than they save.

@@ -78,7 +78,7 @@ class Sink:
         self._plain.append(np.array(lengths + rest, np.uint64))
         self._widths.append(np.array(widths, np.uint64))
 
-    def low(self, values: NDArray[Any], widths: I64) -> None:
+    def low(self, values: NDArray[Any], widths: NDArray[Any]) -> None:
         """Write the lowest bits of each value, plain."""
         wide = widths.astype(values.dtype)
         mask = (values.dtype.type(1) << wide) - values.dtype.type(1)
@@ -86,7 +86,7 @@ class Sink:
         self._plain.append(values)
         self._widths.append(fields)
 
-    def words(self, entries: I64) -> None:
+    def words(self, entries: NDArray[Any]) -> None:
         """Write code words, given as code x `codes.SYMBOLS` + symbol."""
         self._words.append(codes.ENTRY[entries])
 

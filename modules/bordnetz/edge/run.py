@@ -28,6 +28,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from bordnetz.edge.environment import Environment
+from bordnetz.edge.heap import bound_heap
 from bordnetz.edge.link import Backoff, Timing
 from bordnetz.edge.log import start_logging
 from bordnetz.edge.module import Edge, Module
@@ -50,6 +51,7 @@ def run_module(make: Callable[[], Module[Any]]) -> NoReturn:
     Args:
         make: Makes the module; its errors are logged and end the process like all others.
     """
+    bound_heap()
     try:
         environment = Environment.read(os.environ)
         start_logging(environment.log_level)
