@@ -43,9 +43,10 @@ class Frames:
         bus: uint8, shape (n,), index of the bus in the vehicle file.
         id: uint32, shape (n,), arbitration id, `bordnetz.series.EXTENDED` set for 29 bits.
         flags: uint8, shape (n,), `BRS`, `ESI` and `FDF` for CAN FD; 0 for classic CAN.
-        length: uint8, shape (n,), bytes of data.
+        length: uint8, shape (n,), bytes of data; uint16 for messages that were put together.
         data: uint8, shape (n, 8) for classic CAN or (n, 64) for CAN FD, C-contiguous, zero from
-            ``length`` on.
+            ``length`` on; wider for messages that were put together, see
+            `bordnetz.can.transport`.
     """
 
     time: NDArray[np.int64]

@@ -100,6 +100,7 @@ class Assembler:
         for flow in flows:
             if not flow.id & EXTENDED:
                 self._standard[self._start[flow.bus] + flow.id] = True
+        self._any_bus = self._standard.reshape(buses, -1).any(axis=0)
         long = sorted(flow.bus << 32 | flow.id for flow in flows if flow.id & EXTENDED)
         self._extended = np.array(long, np.int64)
         self._held = {width: Frames.empty(width) for width in (CLASSIC_BYTES, FD_BYTES)}
@@ -158,12 +159,14 @@ class Assembler:
         """
         width = frames.data.shape[1]
         transport = self._claim(frames)
-        if not transport.any() and (
-            self._deadline[width] == _FOREVER
-            or not len(frames)
-            or int(frames.time.max()) <= self._deadline[width]
-        ):
-            return None
+        if transport is None:
+            if (
+                self._deadline[width] == _FOREVER
+                or not len(frames)
+                or int(frames.time.max()) <= self._deadline[width]
+            ):
+                return None
+            transport = np.zeros(len(frames), bool)
         return self._resolve(frames, transport, width, int(frames.time.max()))
 
     @property
@@ -200,19 +203,29 @@ class Assembler:
                     over.dropped[reason][:] += count
         return over
 
-    def _claim(self, frames: Frames) -> NDArray[np.bool_]:
-        """Which frames are transport frames."""
+    def _claim(self, frames: Frames) -> NDArray[np.bool_] | None:
+        """Which frames are transport frames; None: none of them."""
+        claims = []
+        # Looked at in turn for any bus first: most blocks end here.
         if self._any_standard:
-            place = self._start.take(frames.bus)
-            place += np.minimum(frames.id, _STANDARD)
-            claimed = self._standard.take(place)
-        else:
-            claimed = np.zeros(len(frames), bool)
+            some = self._any_bus.take(frames.id, None, None, "clip")
+            if np.count_nonzero(some):
+                place = self._start.take(frames.bus)
+                place += np.minimum(frames.id, _STANDARD)
+                claims.append(self._standard.take(place))
         if self._j1939 is not None and frames.data.shape[1] == CLASSIC_BYTES:
-            claimed |= is_transport(frames.id) & self._speaks.take(frames.bus)
+            some = is_transport(frames.id)
+            if np.count_nonzero(some):
+                some &= self._speaks.take(frames.bus)
+                claims.append(some)
         if len(self._extended):
-            claimed |= np.isin(_key(frames.bus, frames.id), self._extended)
-        return claimed
+            claims.append(np.isin(_key(frames.bus, frames.id), self._extended))
+        if not claims:
+            return None
+        claimed = claims[0]
+        for more in claims[1:]:
+            claimed |= more
+        return claimed if np.count_nonzero(claimed) else None
 
     def _counts(self, frames: Frames) -> NDArray[np.bool_]:
         """Which transport frames stand in no other book."""
@@ -229,7 +242,8 @@ class Assembler:
             taken = transport | alone
             pool = Frames.concat([held, frames[taken]], width)
             packets = self._packets(pool, np.append(np.zeros(len(held), bool), alone[taken]))
-            good = packets[packets.role != Role.BAD]
+            bad = packets.role == Role.BAD
+            good = packets[~bad] if bad.any() else packets
             found = resolve(good, pool.time[good.row], now, longest=LONGEST, most=MOST_OPEN)
             if alone.any() or not len(found.last):
                 break

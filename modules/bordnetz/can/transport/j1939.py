@@ -45,8 +45,8 @@ _T2 = 1_250_000_000
 def is_transport(ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which arbitration ids are of TP.CM or TP.DT; bool, shape (n,)."""
     group = ids & _GROUP
-    found: NDArray[np.bool_] = group == _CONNECTION_ID
-    found |= group == _DATA_ID
+    group -= _DATA_ID
+    found: NDArray[np.bool_] = group <= _CONNECTION_ID - _DATA_ID  # there is none between them
     return found
 
 
