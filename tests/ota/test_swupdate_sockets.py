@@ -146,7 +146,9 @@ class StandIn:
         while self.takes_all and (chunk := sock.recv(1 << 16)):
             taken += chunk
         self.received.append(taken)
+        # One for each installation: news must not go to the one of the installation before.
         assert self._new_watcher.wait(60)
+        self._new_watcher.clear()
         for item in self.sent.pop(0) if self.sent else []:
             self._watchers[-1].sendall(item)
 
