@@ -10,6 +10,8 @@ import transport_sender as sender
 from drive_process import balances
 from drive_recordings import by_reader, write
 
+from bordnetz.can.vehicle import Vehicle
+from bordnetz.laptop.drive.workplace import Workplace
 from bordnetz.series import EXTENDED
 
 MAP, ENGINE, TOOL = 0xFEE3, 0x00, 0xF9
@@ -32,7 +34,7 @@ BA_ "VFrameFormat" BO_ {EXTENDED | 0x18FEE3FE} 3;
 """
 
 
-def vehicle(folder: Path, dbc: Path, *isotp: str) -> Path:
+def vehicle_file(folder: Path, dbc: Path, *isotp: str) -> Path:
     file = folder / "vehicle.toml"
     file.write_text(
         f'name = "car"\n[[bus]]\nname = "can0"\ninterface = "virtual"\nchannel = "can0"\n'
@@ -66,7 +68,7 @@ def test_values_of_messages_of_many_frames_arrive_at_the_time_of_the_last_frame(
         sent += sender.isotp(ANSWER, bytes([98]) + bytes(298) + bytes([number]), partner=ASK)
         expected["can0.Battery.Charge", len(sent) - 1] = number / 2
     log = write(tmp_path / "car.log", recording(sent))
-    file = vehicle(tmp_path, tmp_path / "car.dbc", f"request = {ASK}\nresponse = {ANSWER}")
+    file = vehicle_file(tmp_path, tmp_path / "car.dbc", f"request = {ASK}\nresponse = {ANSWER}")
     drive = start_drive("--log", log, "--vehicle", file, "--speed", "max")
     report = drive.succeeds()
     assert report["frames"] == len(sent)
@@ -82,10 +84,23 @@ def test_values_of_messages_of_many_frames_arrive_at_the_time_of_the_last_frame(
     assert ours == expected
 
 
+def test_a_vehicle_on_the_interfaces_of_a_drive_keeps_its_ids_of_isotp(tmp_path):
+    (tmp_path / "car.dbc").write_text(DBC)
+    settings = [
+        f"request = {ASK}\nresponse = {ANSWER}\nlength_byte = true",
+        "response = 0x18DAF110",
+    ]
+    vehicle = Vehicle.load(vehicle_file(tmp_path, tmp_path / "car.dbc", *settings))
+    with Workplace() as workplace:
+        rebound, _ = workplace.rebind(vehicle, "unix", ())
+        assert rebound.buses[0].isotp == vehicle.buses[0].isotp
+        assert rebound.buses[0].isotp[1].ids == (None, EXTENDED | 0x18DAF110)
+
+
 @pytest.mark.shared
 def test_the_answers_of_a_real_car_are_what_cantools_reads_in_them(start_drive, shared, tmp_path):
     settings = [f"response = {number}\nlength_byte = true" for number in (0x7EC, 0x7BB)]
-    file = vehicle(tmp_path, shared / CAR_DBC, *settings)
+    file = vehicle_file(tmp_path, shared / CAR_DBC, *settings)
     drive = start_drive("--log", shared / CAR, "--vehicle", file, "--speed", "max")
     report = drive.succeeds()
     assert report["frames"] == 2010
@@ -138,7 +153,7 @@ def read(signal, payload):
 
 @pytest.mark.shared
 def test_a_truck_without_transport_frames_loses_nothing_to_them(start_drive, shared, tmp_path):
-    file = vehicle(tmp_path, shared / TRUCK_DBC)
+    file = vehicle_file(tmp_path, shared / TRUCK_DBC)
     drive = start_drive("--log", shared / TRUCK, "--vehicle", file, "--speed", "max")
     report = drive.succeeds()
     assert report["frames"] == 139_136

@@ -60,6 +60,14 @@ def test_what_a_bundle_leaves_out_of_the_wiring_stays_as_it_is(car):
     assert refused(bundles, name).startswith("vehicle.toml: bus[0].bitrate: is not as in the ")
 
 
+def test_a_bundle_says_itself_which_ids_carry_messages_of_many_frames(car, bundles):
+    isotp = "dbc =", "isotp = [{response = 0x7E8}]\ndbc ="
+    text = car.file.read_text().replace(*isotp, 1)
+    bundle = bundles.load(car.bundle("diagnostics", vehicle_toml=text))
+    assert [one.ids for one in bundle.vehicle.buses[0].isotp] == [(None, 0x7E8)]
+    assert bundle.catalogue.digest != bundles.load(FACTORY).catalogue.digest
+
+
 # -- the choice
 
 
