@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
+_AT_ONCE = 1 << 16
+"""Values that are moved at once, if there are many."""
+
 
 def join(values: NDArray[Any], widths: NDArray[Any], most: int) -> tuple[U64, U64]:
     """Make one field of neighbours as long as they fit one, since `pack` works by the field.
@@ -113,3 +116,20 @@ def places(starts: I64, lengths: I64) -> I64:
     at: I64 = (starts - lengths.cumsum() + lengths).repeat(lengths)
     at += np.arange(len(at))
     return at
+
+
+def gather(values: NDArray[Any], starts: I64, lengths: I64) -> NDArray[Any]:
+    """The values of many ranges, one behind the other, with little memory besides."""
+    total = int(lengths.sum())
+    if total <= _AT_ONCE:
+        return values.take(places(starts, lengths))
+    gathered = np.empty(total, values.dtype)
+    ends = lengths.cumsum()
+    first = begin = 0
+    while begin < total:
+        last = max(int(ends.searchsorted(begin + _AT_ONCE, side="right")), first + 1)
+        end = int(ends[last - 1])
+        at = places(starts[first:last], lengths[first:last])
+        values.take(at, out=gathered[begin:end], mode="clip")
+        first, begin = last, end
+    return gathered

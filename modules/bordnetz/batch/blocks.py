@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bordnetz.batch.bits import I64, places
+from bordnetz.batch.bits import I64, gather, places
 from bordnetz.series import Group, Samples
 
 
@@ -61,7 +61,7 @@ def merge(blocks: Sequence[Samples]) -> Samples:
     column = places(np.zeros_like(count), width.astype(np.int64))
     start = np.repeat(value_start[piece], width) + column * np.repeat(count, width)
     by_column = np.lexsort((column, np.repeat(series, width)))
-    at = places(start[by_column], np.repeat(count, width)[by_column])
+    length = np.repeat(count, width)[by_column]
     return Samples(
         blocks[0].groups,
         group[first],
@@ -70,7 +70,7 @@ def merge(blocks: Sequence[Samples]) -> Samples:
         np.add.reduceat(count, first),
         time[rows],
         order[rows],
-        values[at],
+        gather(values, start[by_column], length),
     )
 
 
@@ -116,7 +116,7 @@ def _slice(samples: Samples, skip: I64, count: I64) -> Samples:
     start = np.repeat(value_start[some], width[some]) + column * np.repeat(
         samples.count[some], width[some]
     )
-    at = places(start, np.repeat(count[some], width[some]))
+    length = np.repeat(count[some], width[some])
     return Samples(
         samples.groups,
         samples.group[some],
@@ -125,5 +125,5 @@ def _slice(samples: Samples, skip: I64, count: I64) -> Samples:
         count[some],
         samples.time[rows],
         samples.order[rows],
-        samples.values[at],
+        gather(samples.values, start, length),
     )

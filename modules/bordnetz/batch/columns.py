@@ -35,11 +35,11 @@ _PART = 1 << 16
 """Values, about, for which predictors are chosen at once."""
 
 
-def encode(values: I64, rows: I64) -> bytes:
+def encode(values: NDArray[Any], rows: I64) -> bytes:
     """Encode columns.
 
     Args:
-        values: int64, shape (sum of rows,), column after column.
+        values: int32 or int64, shape (sum of rows,), column after column.
         rows: int64, shape (columns,), each at least 1.
 
     Returns:
@@ -58,7 +58,7 @@ def encode(values: I64, rows: I64) -> bytes:
     return sink.bytes()
 
 
-def _fit(values: I64, rows: I64) -> tuple[Model, NDArray[Any]]:
+def _fit(values: NDArray[Any], rows: I64) -> tuple[Model, NDArray[Any]]:
     """Fit columns in parts that stay in the processor's caches, and need little memory."""
     shift = slope_shift(rows)
     if len(values) <= _PART:

@@ -62,11 +62,11 @@ class _Fit:
     residuals: NDArray[Any]
 
 
-def fit(values: I64, rows: I64, shift: int) -> tuple[Model, NDArray[Any]]:
+def fit(values: NDArray[Any], rows: I64, shift: int) -> tuple[Model, NDArray[Any]]:
     """Choose each column's predictor and take its residuals.
 
     Args:
-        values: int64, shape (sum of rows,), column after column.
+        values: int32 or int64, shape (sum of rows,), column after column.
         rows: int64, shape (columns,), each at least 1.
         shift: `slope_shift` of all columns of the batch.
 
@@ -75,8 +75,9 @@ def fit(values: I64, rows: I64, shift: int) -> tuple[Model, NDArray[Any]]:
     """
     size = len(values)
     starts = rows.cumsum() - rows
-    first = values.take(starts)
-    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    first = values.take(starts).astype(np.int64, copy=False)
+    low = np.minimum.reduceat(values, starts).astype(np.int64, copy=False)
+    high = np.maximum.reduceat(values, starts).astype(np.int64, copy=False)
     span = high - low
     # A column's sum of row x value has to fit 64 bits.
     narrow = min(_NARROW, (1 << 62) // (size * size))
@@ -157,7 +158,12 @@ def _draw_lines(chosen: _Fit, x: NDArray[Any], starts: I64, rows: I64, shift: in
 
 
 def _count(
-    chosen: _Fit, values: I64, starts: I64, rows: I64, some: NDArray[np.bool_], modulus: I64
+    chosen: _Fit,
+    values: NDArray[Any],
+    starts: I64,
+    rows: I64,
+    some: NDArray[np.bool_],
+    modulus: I64,
 ) -> None:
     """Take some columns for counters that start again at 0 behind their highest value."""
     starts, rows = starts[some], rows[some]
@@ -178,7 +184,7 @@ def _count(
     chosen.factor[counter] = modulus[better]
 
 
-def _follow(chosen: _Fit, values: I64, starts: I64, rows: I64) -> None:
+def _follow(chosen: _Fit, values: NDArray[Any], starts: I64, rows: I64) -> None:
     """Let columns follow an earlier column, in a straight relation, where that is cheaper."""
     some = ((chosen.cost > _WORTH_A_SISTER * rows) & (rows >= _LONG)).nonzero()[0]
     if len(some) < 2:

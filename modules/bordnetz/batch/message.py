@@ -44,6 +44,8 @@ CHECK_BYTES = 5
 _TAIL = 9 + 11 + CHECK_BYTES
 """Bytes that `Draft.finish` may append: outbox id, sequence, check sum."""
 
+_INT32 = np.iinfo(np.int32)
+
 _SEQUENCE_TAG, _OUTBOX_TAG = 0x58, 0x51
 
 
@@ -218,8 +220,11 @@ def encode_batch(
         group=group.tolist(),
         count=rows.tolist(),
     )
+    ticks -= first
+    if span <= _INT32.max:
+        ticks = ticks.astype(samples.values.dtype)  # Which a writer keeps short.
     encoded = columns.encode(
-        np.concatenate((ticks - first, samples.values)),
+        np.concatenate((ticks, samples.values)),
         np.concatenate((rows, rows.repeat(samples.width))),
     )
     # Coded columns rarely compress, but what repeats itself over and over does.

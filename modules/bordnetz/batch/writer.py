@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bordnetz.batch.blocks import cut, merge
 from bordnetz.batch.dictionary import Dictionary
@@ -38,6 +40,8 @@ _FIXED = 80.0
 _APART = 8
 """Two encodings that differ by one in so many numbers tell what a batch's fixed part is."""
 
+_INT32 = np.iinfo(np.int32)
+
 _WORKING_BYTES = 8 << 20
 
 _FAN = 8
@@ -53,6 +57,13 @@ def settle_heap() -> None:
     saves up to half of the CPU time of encodings that large.
     """
     np.empty(_WORKING_BYTES, np.uint8)
+
+
+def _short(values: NDArray[np.int64]) -> NDArray[Any]:
+    """The same as int32 if they fit, for what is held until a batch is full fills the memory."""
+    if int(values.min()) < _INT32.min or int(values.max()) > _INT32.max:
+        return values
+    return values.astype(np.int32)
 
 
 class Writer:
@@ -119,7 +130,7 @@ class Writer:
         self._next_order = int(order.max()) + 1
         self._rows += len(order)
         self._values += len(samples)
-        self._runs.append((0, replace(samples, order=order)))
+        self._runs.append((0, replace(samples, order=order, values=_short(samples.values))))
         while len(self._runs) >= _FAN and self._runs[-_FAN][0] == self._runs[-1][0]:
             level = self._runs[-1][0]
             run = merge([run for _, run in self._runs[-_FAN:]])
