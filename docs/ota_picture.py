@@ -174,7 +174,7 @@ TEXTS: list[tuple[int, int, str, str, str]] = [
     (340, 496, "start", "note", "be given up"),
     (685, 565, "middle", "note", "old versions"),
     (685, 595, "middle", "note", "active again"),
-    (835, 632, "middle", "note", "the reboot does not come"),
+    (835, 632, "middle", "note", "no reboot comes on the way back"),
 ]
 
 STYLE = """
