@@ -185,6 +185,8 @@ def limits(schema):
         return f"{schema['minLength']} to {schema['maxLength']} characters"
     if schema["type"] == "array":
         return f"at most {schema['maxItems']}"
+    if schema["type"] == "boolean":
+        return "`true` or `false`"
     return f"{schema['minimum']:g} to {schema['maximum']:.15g}"
 
 
@@ -193,7 +195,8 @@ def kind(schema):
         return "text"
     if schema["type"] == "array":
         return "list of rules" if "$ref" in schema["items"] else "list of texts"
-    return {"string": "text", "integer": "integer"}.get(schema["type"], "number, s")
+    others = {"string": "text", "integer": "integer", "boolean": "boolean"}
+    return others.get(schema["type"], "number, s")
 
 
 def test_the_page_lists_every_desired_property_as_the_code_takes_it():
@@ -206,7 +209,7 @@ def test_the_page_lists_every_desired_property_as_the_code_takes_it():
             expected.append(["`state[]`", "text", "required", limits(schema["items"])])
         if name == "collect":
             for field, inner in rule["properties"].items():
-                default = f"`{inner['default']}`" if "default" in inner else "required"
+                default = f"`{json.dumps(inner['default'])}`" if "default" in inner else "required"
                 expected.append([f"`collect[].{field}`", kind(inner), default, limits(inner)])
     assert table("property", "type", "default", "limits") == expected
 

@@ -14,10 +14,14 @@ from bordnetz.batch.blocks import merge
 from bordnetz.batch.dictionary import MAX_BYTES as MAX_DICTIONARY_BYTES
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.errors import BatchError
+from bordnetz.batch.flags import encode_flags
 from bordnetz.series import Samples
 
 MAJOR, MINOR = 1, 0
 """Schema version written; every minor version of ``MAJOR`` is read."""
+
+QUALITY_MINOR = 1
+"""Minor version of batches that have quality: every batch pays for a number other than 0."""
 
 MAX_BYTES = 250_000
 """Largest message with topic and properties; an Edge hub's limit is 262,144 with its overhead."""
@@ -237,6 +241,15 @@ def encode_batch(
         message.id.extend(samples.id.tolist())
     if missing.any():
         message.missing.extend(missing.tolist())
+    if (having := dictionary.has_quality.take(samples.group)).any():
+        flags = samples.quality
+        if flags is None:
+            raise ValueError("the samples lack the quality that their dictionary promises")
+        if not having.all():
+            flags = flags[having.repeat(rows * samples.width)]
+        message.minor = QUALITY_MINOR
+        message.quality, runs = encode_flags(flags)
+        message.quality_run.extend(runs)
     if embed:
         message.dictionary_zstd = dictionary.compressed
     return _draft(message, len(samples.time), len(samples))

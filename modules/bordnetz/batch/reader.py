@@ -20,6 +20,7 @@ from bordnetz.batch import columns, zstd
 from bordnetz.batch.bits import I64
 from bordnetz.batch.dictionary import DIGEST_BYTES, Dictionary
 from bordnetz.batch.errors import BatchError
+from bordnetz.batch.flags import Flags, decode_flags
 from bordnetz.batch.message import (
     CHECK_BYTES,
     CHECK_TAG,
@@ -147,8 +148,25 @@ class Envelope:
             time=time,
             order=_arrival(time, rows),
             values=flat[total:],
+            quality=self._quality(dictionary.has_quality.take(group), rows * width),
         )
         return Batch(self.header, dictionary, samples)
+
+    def _quality(self, having: NDArray[np.bool_], values: I64) -> Flags | None:
+        """The quality of all values: 0 for series without, None where all are."""
+        message = self._message
+        if not having.any():
+            if message.quality or message.quality_run:
+                raise BatchError("batch: it has quality that its dictionary does not know of")
+            return None
+        quality = np.zeros(int(values.sum()), np.uint8)
+        try:
+            quality[having.repeat(values)] = decode_flags(
+                message.quality, message.quality_run, int(values[having].sum())
+            )
+        except ValueError as error:
+            raise BatchError(f"batch: {error}") from error
+        return quality
 
     def _series(self, dictionary: Dictionary) -> tuple[I64, NDArray[np.uint32], I64, I64]:
         """The series' group, id, width and rows, all of them checked."""

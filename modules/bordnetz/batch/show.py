@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from bordnetz.batch.message import Batch, Resolution
-from bordnetz.series import Group, Kind, Signal
+from bordnetz.series import Group, Kind, Quality, Signal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK = 4096
@@ -80,6 +80,14 @@ class Selection:
         texts = dict(signal.choices)
         return [texts.get(key, number) for key, number in zip(bare, numbers, strict=True)]
 
+    def quality(self, batch: Batch, column: Column, first: int, behind: int) -> list[list[str]]:
+        """What is to be said against rows ``first`` to ``behind`` of a column."""
+        if batch.samples.quality is None:
+            return [[]] * (behind - first)
+        flags = batch.samples.quality[column.value + first : column.value + behind].tolist()
+        words = {flag: Quality(flag).words() for flag in set(flags)}
+        return [words[flag] for flag in flags]
+
     def _wanted(self, *names: str) -> bool:
         return not self._globs or any(
             fnmatchcase(name, glob) for glob in self._globs for name in names
@@ -117,16 +125,17 @@ class Format(ABC):
     def write(self, batch: Batch) -> None:
         """Write one batch."""
 
-    def _rows(self, batch: Batch) -> Iterator[tuple[str, Column, Any]]:
-        """Time, column and value of every selected sample, series after series."""
+    def _rows(self, batch: Batch) -> Iterator[tuple[str, Column, Any, list[str]]]:
+        """Time, column, value and quality of every selected sample, series after series."""
         resolution = batch.header.stamp.resolution
         for column in self._selection.columns(batch):
             for first in range(0, column.rows, _CHUNK):
                 behind = min(first + _CHUNK, column.rows)
                 times = batch.samples.time[column.row + first : column.row + behind].tolist()
                 values = self._selection.values(batch, column, first, behind)
-                for time, value in zip(times, values, strict=True):
-                    yield iso(time, resolution), column, value
+                quality = self._selection.quality(batch, column, first, behind)
+                for time, value, words in zip(times, values, quality, strict=True):
+                    yield iso(time, resolution), column, value, words
 
 
 class Summary(Format):
@@ -151,11 +160,12 @@ class Table(Format):
     """Aligned columns."""
 
     def write(self, batch: Batch) -> None:
-        """Write time, name, value and unit of each sample."""
-        for time, column, value in self._rows(batch):
+        """Write time, name, value, unit and quality of each sample."""
+        for time, column, value, words in self._rows(batch):
             unit = "" if self._selection.raw else column.signal.unit
             text = f"{value:.10g}" if isinstance(value, float) else str(value)
             line = f"{time}  {column.name:<40} {text:>16} {unit}".rstrip()
+            line += f"  [{' '.join(words)}]" if words else ""
             self._stream.write(printable(line) + "\n")
 
 
@@ -165,25 +175,28 @@ class Csv(Format):
     def __init__(self, stream: IO[str], selection: Selection) -> None:
         super().__init__(stream, selection)
         self._writer = csv.writer(stream, lineterminator="\n")
-        self._writer.writerow(("time", "signal", "value", "unit"))
+        self._writer.writerow(("time", "signal", "value", "unit", "quality"))
 
     def write(self, batch: Batch) -> None:
-        """Write time, name, value and unit of each sample."""
-        for time, column, value in self._rows(batch):
+        """Write time, name, value, unit and quality of each sample."""
+        for time, column, value, words in self._rows(batch):
             unit = "" if self._selection.raw else column.signal.unit
-            self._writer.writerow((time, column.name, value, unit))
+            self._writer.writerow((time, column.name, value, unit, " ".join(words)))
 
 
 class JsonLines(Format):
     """One JSON object a line; what JSON has no number for (NaN, infinities) is null."""
 
     def write(self, batch: Batch) -> None:
-        """Write time, name, value and unit of each sample."""
-        for time, column, value in self._rows(batch):
+        """Write time, name, value, unit and, where there is something to say, quality."""
+        for time, column, value, words in self._rows(batch):
             finite = not isinstance(value, float) or np.isfinite(value)
-            line = {"time": time, "signal": column.name, "value": value if finite else None}
+            line: dict[str, Any] = {"time": time, "signal": column.name}
+            line["value"] = value if finite else None
             if column.signal.unit and not self._selection.raw:
                 line["unit"] = column.signal.unit
+            if words:
+                line["quality"] = words
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Resolution, Stamp
 from bordnetz.can.frames import Block
+from bordnetz.can.quality import Assessor
 from bordnetz.can.transport.assembler import Assembler
 from bordnetz.can.validity import Validity
 from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
@@ -214,6 +215,9 @@ class Collection:
             resolution=_RESOLUTIONS[desired.time_resolution],
             campaign_version=version,
         )
+        assessor = None
+        if any(group.quality for group in plan.table.groups):
+            assessor = Assessor(planner.catalogue, plan.table.groups)
         properties = properties_size(desired.priority)
         validity = None
         if planner.watched:
@@ -230,6 +234,7 @@ class Collection:
             state,
             validity,
             assembler,
+            assessor,
         )
         return _Work(planner, desired, plan, plan.excess(), pipeline, state, validity)
 

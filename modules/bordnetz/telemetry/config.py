@@ -33,12 +33,14 @@ class Rule(BaseModel):
     Attributes:
         match: Names of the signals.
         min_interval: Shortest time between two samples of a signal, s; 0 keeps every one.
+        quality: Send with each sample what is to be said against it.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
     match: Glob
     min_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0
+    quality: bool = False
 
     def matcher(self) -> re.Pattern[str]:
         """The glob, compiled."""
@@ -95,6 +97,17 @@ def wanted_signals(rules: Iterable[Rule], names: Sequence[str]) -> dict[str, int
             if name not in wanted and matches(name):
                 wanted[name] = interval
     return wanted
+
+
+def quality_signals(rules: Iterable[Rule], names: Sequence[str]) -> set[str]:
+    """The signals whose quality the rules ask for; the first rule that matches decides."""
+    asked: dict[str, bool] = {}
+    for rule in rules:
+        matches = rule.matcher().match
+        for name in names:
+            if name not in asked and matches(name):
+                asked[name] = rule.quality
+    return {name for name, quality in asked.items() if quality}
 
 
 def state_signals(globs: Iterable[str], names: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Stamp
 from bordnetz.batch.writer import Writer
 from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, Block, Frames
+from bordnetz.can.quality import Assessor
 from bordnetz.can.table import DecodeTable
 from bordnetz.can.transport.assembler import Assembler
 from bordnetz.can.validity import Validity
@@ -52,6 +53,7 @@ class Pipeline:
         state: Gets all frames, too; nothing of it shows in the batches.
         validity: Looks at all frames; None where nothing is checked.
         assembler: Puts messages of many frames together; None where none are wanted.
+        assessor: Tells the quality of samples; None where nobody asks for it.
 
     Attributes:
         latest: The last value of every signal.
@@ -69,6 +71,7 @@ class Pipeline:
         state: State | None = None,
         validity: Validity | None = None,
         assembler: Assembler | None = None,
+        assessor: Assessor | None = None,
     ) -> None:
         self.latest = Latest(table.groups)
         self.samples = 0
@@ -76,6 +79,7 @@ class Pipeline:
         self._books = books
         self._state = state
         self._validity = validity
+        self._assessor = assessor
         self._assembler = assembler
         self._thinner = Thinner(table.groups)
         self._writer = Writer(dictionary, stamp, properties=properties)
@@ -189,9 +193,9 @@ class Pipeline:
     ) -> list[Draft]:
         if self._state is not None:
             self._state.take(frames, now)
-        if self._validity is not None:
-            self._validity.look(frames)
+        checked = None if self._validity is None else self._validity.look(frames)
         matches = self._table.match(frames, stands)
+        late = None if self._assessor is None else self._assessor.follow(frames, matches)
         kept = self._thinner.keep(matches.group, matches.id, frames.time[matches.frame])
         decoded = matches.decoded
         if not kept.all():
@@ -204,6 +208,8 @@ class Pipeline:
         if not len(matches):
             return []
         samples = self._table.gather(frames, matches)
+        if self._assessor is not None:
+            samples = self._assessor.assess(samples, checked, late)
         self.samples += len(samples)
         self.latest.update(samples, now)
         self._last = int(frames.time[-1])

@@ -17,6 +17,7 @@ from bordnetz.telemetry.config import (
     MOST_STATE,
     Desired,
     Rule,
+    quality_signals,
     state_signals,
     unmatched,
     wanted_signals,
@@ -45,7 +46,13 @@ class Plan:
             catalogue: All that could be collected.
             vehicle: Digest of the vehicle file, 32 bytes.
         """
-        table = DecodeTable.compile(catalogue, wanted_signals(desired.collect, catalogue.names))
+        names = catalogue.names
+        quality = (
+            quality_signals(desired.collect, names)
+            if any(rule.quality for rule in desired.collect)
+            else ()
+        )
+        table = DecodeTable.compile(catalogue, wanted_signals(desired.collect, names), quality)
         return cls(table, Dictionary(table.groups, vehicle, catalogue.digest))
 
     @property

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import click
+import numpy as np
 
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.message import Batch
 from bordnetz.batch.reader import Envelope, Reader
 from bordnetz.batch.show import printable
 from bordnetz.laptop.hub.upstream import Arrival, Upstream
-from bordnetz.series import Samples, Signal
+from bordnetz.series import Quality, Samples, Signal
 
 _LONGEST_TEXT = 200
 _MOST_SIGNALS = 10
@@ -92,6 +93,25 @@ def last_values(samples: Samples) -> dict[str, tuple[str, int]]:
     return last
 
 
+def objections(samples: Samples) -> dict[str, dict[str, int]]:
+    """What is said against samples of signals, by qualified name: how often each quality."""
+    found: dict[str, dict[str, int]] = {}
+    if samples.quality is None or not samples.quality.any():
+        return found
+    end = 0
+    for series in range(len(samples.group)):
+        group = samples.groups[samples.group[series]]
+        count, width = int(samples.count[series]), int(samples.width[series])
+        for name in group.names()[:width]:
+            end += count
+            flags, times = np.unique(samples.quality[end - count : end], return_counts=True)
+            for flag, number in zip(flags.tolist(), times.tolist(), strict=True):
+                for word in Quality(flag).words():
+                    of_name = found.setdefault(name, {})
+                    of_name[word] = of_name.get(word, 0) + number
+    return found
+
+
 def _value(signal: Signal, samples: Samples, end: int) -> str:
     raw = samples.values[end - 1 : end]
     physical = signal.physical(raw)[0]
@@ -106,9 +126,11 @@ def _batch(batch: Batch) -> Iterator[str]:
         f"  batch {header.sequence}: {len(batch.samples)} samples of {len(last)} signals, "
         f"{begin:%H:%M:%S.%f} to {end:%H:%M:%S.%f}"
     )
+    against = objections(batch.samples)
     for name in sorted(last)[:_MOST_SIGNALS]:
         value, count = last[name]
-        yield f"    {name} = {value} ({count})"
+        said = "".join(f", {times} {word}" for word, times in against.get(name, {}).items())
+        yield f"    {name} = {value} ({count}{said})"
     if len(last) > _MOST_SIGNALS:
         yield f"    and {len(last) - _MOST_SIGNALS} more"
 
