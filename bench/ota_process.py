@@ -7,12 +7,12 @@ import subprocess
 import sys
 from typing import Any
 
-_WITHOUT = ("azure.core", "pkcs11", "snappy")
+WITHOUT = ("azure.core", "pkcs11", "snappy", "chardet")
 """Of the extras: loaded by others wherever they are found, 6 MiB that the car's image spares."""
 
 _START = f"""
 import sys
-sys.modules.update(dict.fromkeys({_WITHOUT}))
+sys.modules.update(dict.fromkeys({WITHOUT}))
 from bench.ota_car import main
 main()
 """

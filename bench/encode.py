@@ -1,0 +1,65 @@
+"""Encoding batches: CPU time a sample and a batch, columns, zstandard and protobuf included."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+
+from bench.decode import vw_trace
+from bench.row import Row, at_most
+from bench.wire import SEED, SHARED, STAMP, to_samples, trace, truck, windows
+from bench.yardstick import slowness
+from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.message import encode_batch
+from bordnetz.batch.writer import settle_heap
+from bordnetz.series import Samples
+
+ROUNDS = 9
+MOST_SECOND, MOST, MOST_FIXED = 0.10, 0.03, 150.0
+"""Microseconds a sample of 40 signals in batches of 1 s, of others, and a batch of next to none."""
+
+_BUSY_SECONDS = 10
+_FEW = 200
+"""Batches of the truck."""
+
+
+def rows() -> tuple[list[Row], list[str]]:
+    """Microseconds a sample, and a batch."""
+    if not SHARED.is_dir():
+        return [], ["Encoding is left out: its recordings are not here (../shared)"]
+    busy = vw_trace(_BUSY_SECONDS)
+    slow = slowness(busy)
+    forty = to_samples(trace(SEED))
+    many = busy.table.decode(busy.frames)
+    settle_heap()
+    found = []
+    for name, samples, seconds, budget in (
+        ("40 signals, 1 s", forty, 1, MOST_SECOND),
+        ("40 signals, 10 s", forty, 10, MOST),
+        ("40 signals, 60 s", forty, 60, MOST),
+        ("4,000 short columns, 1 s", many, 1, MOST),
+        ("4,000 columns, 10 s in two batches", many, 10, MOST),
+    ):
+        parts = windows(samples, seconds)
+        cost = each_batch(samples, parts) / (sum(map(len, parts)) / len(parts))
+        found.append(at_most(f"encode, {name}", cost, "us/sample", budget * slow))
+    few = truck()
+    parts = windows(few, 1)[:_FEW]
+    each = sum(map(len, parts)) / len(parts)
+    cost = each_batch(few, parts)
+    name = f"encode, fixed part: a batch of {each:.0f} samples"
+    return [*found, at_most(name, cost, "us/batch", MOST_FIXED * slow)], []
+
+
+def each_batch(whole: Samples, parts: Sequence[Samples]) -> float:
+    """Microseconds of CPU to encode a batch, median of `ROUNDS`."""
+    dictionary = Dictionary(whole.groups, bytes(32), bytes(32))
+    costs = []
+    for turn in range(ROUNDS + 1):
+        start = time.process_time()
+        for part in parts:
+            encode_batch(part, dictionary, STAMP).finish(1, 10_000)
+        if turn:
+            costs.append(time.process_time() - start)
+    return statistics.median(costs) / len(parts) * 1e6
