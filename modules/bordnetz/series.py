@@ -8,7 +8,7 @@ bus, floating-point numbers as their bits.  Physical values are made only where 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,32 @@ class Kind(IntEnum):
     """The bits of an IEEE 754 number in the low bits, the others zero; also the next two."""
     FLOAT32 = 3
     FLOAT64 = 4
+
+
+class Quality(IntFlag):
+    """What is to be said against a sample, beside its raw value; 0 where nothing is."""
+
+    OUT_OF_RANGE = 1
+    """Outside of the limits that the database sets."""
+    ERROR = 2
+    """The sender says that it has no valid value (SAE J1939-71, error indicator)."""
+    NOT_AVAILABLE = 4
+    """The sender says that it has no such value (SAE J1939-71)."""
+    AFTER_SILENCE = 8
+    """The first after its branch of the multiplexer was left out for long."""
+    WRONG_CRC = 16
+    """Its frame has a wrong checksum."""
+    REPEATED = 32
+    """Its frame has the counter of the one before."""
+    AFTER_LOSS = 64
+    """Frames are missing before its own, as the counter says."""
+    OUT_OF_SEQUENCE = 128
+    """The counter of its frame has another value than may come."""
+
+    def words(self) -> list[str]:
+        """The names of what is said, as JSON has them: ``wrongCrc``."""
+        names = [flag.name or "" for flag in type(self) if flag in self]
+        return [name[0].lower() + name.title().replace("_", "")[1:] for name in names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +119,7 @@ class Group:
         interval: Shortest time between two samples, ns; 0 keeps every one.
         signals: Ordered by the last byte of the frame that they need, so that a frame cut short
             carries a prefix of them.
+        quality: The samples come with their `Quality`.
     """
 
     bus: str
@@ -102,6 +129,7 @@ class Group:
     branch: tuple[tuple[str, tuple[int, ...]], ...] = ()
     interval: int = 0
     signals: tuple[Signal, ...] = ()
+    quality: bool = False
 
     def names(self) -> tuple[str, ...]:
         """The signals' qualified names, ``bus.message.signal``."""
@@ -127,6 +155,8 @@ class Samples:
         order: int64, shape (rows,), grows in order of arrival over all series together; rows of
             one series ascend.
         values: int64, shape (values,), raw values in the form of each signal's ``kind``.
+        quality: `Quality`, uint8, shape (values,), of each value, 0 in groups without; None where
+            no group has it.
     """
 
     groups: tuple[Group, ...]
@@ -137,6 +167,7 @@ class Samples:
     time: NDArray[np.int64]
     order: NDArray[np.int64]
     values: NDArray[np.int64]
+    quality: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         """How many samples there are: one value of one signal each."""

@@ -66,13 +66,13 @@ def test_the_summary_is_a_line_a_batch(folder: Path) -> None:
 
 def test_csv_has_physical_values_and_texts(folder: Path) -> None:
     rows = list(csv.reader(cat(folder, "--format", "csv").stdout.splitlines()))
-    assert rows[0] == ["time", "signal", "value", "unit"]
-    assert ["2023-11-14T22:13:20.000Z", "drive.Motor.Speed", "50.12", "km/h"] in rows
-    assert ["2023-11-14T22:13:20.010Z", "drive.Motor.Torque", "0.5", "Nm"] in rows
-    assert ["2023-11-14T22:13:20.000Z", "drive.Motor.Gear", "N", ""] in rows
-    assert ["2023-11-14T22:13:20.010Z", "drive.Motor.Gear", "9", ""] in rows
-    assert ["2023-11-14T22:13:20.000Z", "drive.Motor.Energy", str(2**64 - 1), "J"] in rows
-    assert ["2023-11-14T22:13:20.003Z", "truck.EEC1.EngineSpeed@21", "1000.0", "rpm"] in rows
+    assert rows[0] == ["time", "signal", "value", "unit", "quality"]
+    assert ["2023-11-14T22:13:20.000Z", "drive.Motor.Speed", "50.12", "km/h", ""] in rows
+    assert ["2023-11-14T22:13:20.010Z", "drive.Motor.Torque", "0.5", "Nm", ""] in rows
+    assert ["2023-11-14T22:13:20.000Z", "drive.Motor.Gear", "N", "", ""] in rows
+    assert ["2023-11-14T22:13:20.010Z", "drive.Motor.Gear", "9", "", ""] in rows
+    assert ["2023-11-14T22:13:20.000Z", "drive.Motor.Energy", str(2**64 - 1), "J", ""] in rows
+    assert ["2023-11-14T22:13:20.003Z", "truck.EEC1.EngineSpeed@21", "1000.0", "rpm", ""] in rows
     assert len(rows) == 11
 
 

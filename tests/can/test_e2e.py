@@ -286,7 +286,9 @@ def test_a_frame_that_ends_before_its_protection_is_wrong() -> None:
 def test_what_follows_a_message_in_a_longer_frame_is_padding() -> None:
     data = bytes([0, 1, 7])
     right = bytes([p02_crc(data, [5] * 16)]) + data[1:]
-    assert judge(Protections([p02([5] * 16, 3)]), [right + b"\xaa\xbb"], 64)[0] == ["FIRST"]
+    for width in (8, 16, 64, 128):  # those that are put together of several have any
+        protections = Protections([p02([5] * 16, 3)])
+        assert judge(protections, [right + b"\xaa\xbb"], width)[0] == ["FIRST"]
 
 
 def test_messages_with_bare_counters_come_last() -> None:

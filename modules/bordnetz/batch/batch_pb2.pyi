@@ -24,7 +24,7 @@ SYNCHRONISED: Clock
 UNSYNCHRONISED: Clock
 
 class Message(_message.Message):
-    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "outbox", "sequence", "check")
+    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "quality", "quality_run", "outbox", "sequence", "check")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     MINOR_FIELD_NUMBER: _ClassVar[int]
     DICTIONARY_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,8 @@ class Message(_message.Message):
     MISSING_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_ZSTD_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_RUN_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CHECK_FIELD_NUMBER: _ClassVar[int]
@@ -62,10 +64,12 @@ class Message(_message.Message):
     missing: _containers.RepeatedScalarFieldContainer[int]
     columns: bytes
     columns_zstd: bytes
+    quality: bytes
+    quality_run: _containers.RepeatedScalarFieldContainer[int]
     outbox: int
     sequence: int
     check: int
-    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
+    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., quality: _Optional[bytes] = ..., quality_run: _Optional[_Iterable[int]] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
 
 class Dictionary(_message.Message):
     __slots__ = ("vehicle", "catalogue", "group")
@@ -78,7 +82,7 @@ class Dictionary(_message.Message):
     def __init__(self, vehicle: _Optional[bytes] = ..., catalogue: _Optional[bytes] = ..., group: _Optional[_Iterable[_Union[Group, _Mapping]]] = ...) -> None: ...
 
 class Group(_message.Message):
-    __slots__ = ("bus", "message", "id", "by_pgn", "branch", "interval", "signal")
+    __slots__ = ("bus", "message", "id", "by_pgn", "branch", "interval", "signal", "quality")
     BUS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +90,7 @@ class Group(_message.Message):
     BRANCH_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
     bus: str
     message: str
     id: int
@@ -93,7 +98,8 @@ class Group(_message.Message):
     branch: _containers.RepeatedCompositeFieldContainer[Branch]
     interval: int
     signal: _containers.RepeatedCompositeFieldContainer[Signal]
-    def __init__(self, bus: _Optional[str] = ..., message: _Optional[str] = ..., id: _Optional[int] = ..., by_pgn: _Optional[bool] = ..., branch: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ..., interval: _Optional[int] = ..., signal: _Optional[_Iterable[_Union[Signal, _Mapping]]] = ...) -> None: ...
+    quality: bool
+    def __init__(self, bus: _Optional[str] = ..., message: _Optional[str] = ..., id: _Optional[int] = ..., by_pgn: _Optional[bool] = ..., branch: _Optional[_Iterable[_Union[Branch, _Mapping]]] = ..., interval: _Optional[int] = ..., signal: _Optional[_Iterable[_Union[Signal, _Mapping]]] = ..., quality: _Optional[bool] = ...) -> None: ...
 
 class Branch(_message.Message):
     __slots__ = ("selector", "value")

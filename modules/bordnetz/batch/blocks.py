@@ -44,6 +44,7 @@ def merge(blocks: Sequence[Samples]) -> Samples:
     time = np.concatenate([block.time for block in blocks])
     order = np.concatenate([block.order for block in blocks])
     values = np.concatenate([block.values for block in blocks])
+    quality = _quality(blocks)
     row_start = np.cumsum(count) - count
     value_start = np.cumsum(count * width) - count * width
 
@@ -71,6 +72,19 @@ def merge(blocks: Sequence[Samples]) -> Samples:
         time[rows],
         order[rows],
         gather(values, start[by_column], length),
+        None if quality is None else gather(quality, start[by_column], length),
+    )
+
+
+def _quality(blocks: Sequence[Samples]) -> NDArray[np.uint8] | None:
+    """The quality of all values of all blocks; None where no block has any."""
+    if all(block.quality is None for block in blocks):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(len(block), np.uint8) if block.quality is None else block.quality
+            for block in blocks
+        ]
     )
 
 
@@ -126,4 +140,5 @@ def _slice(samples: Samples, skip: I64, count: I64) -> Samples:
         samples.time[rows],
         samples.order[rows],
         gather(samples.values, start, length),
+        None if samples.quality is None else gather(samples.quality, start, length),
     )

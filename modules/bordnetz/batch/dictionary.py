@@ -85,6 +85,11 @@ class Dictionary:
         return np.array([len(group.signals) for group in self.groups], np.int64)
 
     @cached_property
+    def has_quality(self) -> NDArray[np.bool_]:
+        """bool, shape (groups,), whether the samples of each group come with their quality."""
+        return np.array([group.quality for group in self.groups], bool)
+
+    @cached_property
     def compressed(self) -> bytes:
         """As it travels: one zstandard frame that states its content's size."""
         return zstd.compress(self.serialised, _LEVEL)
@@ -159,6 +164,7 @@ def _group_out(group: Group) -> pb.Group:
         branch=[pb.Branch(selector=name, value=values) for name, values in group.branch],
         interval=group.interval,
         signal=[_signal_out(signal) for signal in group.signals],
+        quality=group.quality,
     )
 
 
@@ -171,6 +177,7 @@ def _group_in(group: pb.Group) -> Group:
         branch=tuple((branch.selector, tuple(branch.value)) for branch in group.branch),
         interval=group.interval,
         signals=tuple(_signal_in(signal) for signal in group.signal),
+        quality=group.quality,
     )
 
 

@@ -2,13 +2,13 @@
 
 A message is a tree: its plain signals and its multiplexers are the root, each set of selector
 values that signals share is a branch, which may have multiplexers of its own.  Nodes of all
-trees are numbered through; the wanted signals of a node that share an interval are a group.
+trees are numbered through; the wanted signals of a node that are wanted alike are a group.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,13 +71,16 @@ class Plan:
     entries: list[tuple[int, int, Match, int]] = field(default_factory=list)
 
 
-def compile_plan(catalogue: Catalogue, wanted: Mapping[str, int] | None) -> Plan:
+def compile_plan(
+    catalogue: Catalogue, wanted: Mapping[str, int] | None, quality: Container[str] = ()
+) -> Plan:
     """Lay out what is wanted of a catalogue.
 
     Args:
         catalogue: All messages.
         wanted: Qualified name to the shortest time between two samples in ns; None for all
             signals and every sample.
+        quality: Names of those that are wanted with their quality.
 
     Raises:
         CatalogueError: There is no signal of a wanted name.
@@ -88,14 +91,15 @@ def compile_plan(catalogue: Catalogue, wanted: Mapping[str, int] | None) -> Plan
     plan = Plan(nodes=[Node() for _ in range(WANTED * buses)])
     for bus, (name, messages) in enumerate(zip(catalogue.buses, catalogue.messages, strict=True)):
         for message in messages:
-            intervals: dict[str, int] = {}
+            wishes: dict[str, tuple[int, bool]] = {}
             for place in message.fields:
                 signal = place.signal.name
-                interval = 0 if wanted is None else wanted.get(f"{name}.{message.name}.{signal}")
+                qualified = f"{name}.{message.name}.{signal}"
+                interval = 0 if wanted is None else wanted.get(qualified)
                 if interval is not None:
-                    intervals[signal] = interval
+                    wishes[signal] = interval, qualified in quality
             nothing = UNWANTED * buses + bus
-            root = _plant(plan, name, message, intervals) if intervals else nothing
+            root = _plant(plan, name, message, wishes) if wishes else nothing
             plan.entries.append((bus, message.id, message.match, root))
     return plan
 
@@ -112,8 +116,8 @@ def _refuse_unknown(catalogue: Catalogue, wanted: Iterable[str]) -> None:
     )
 
 
-def _plant(plan: Plan, bus: str, message: Message, intervals: Mapping[str, int]) -> int:
-    """Add a message's tree; returns its root."""
+def _plant(plan: Plan, bus: str, message: Message, wishes: Mapping[str, tuple[int, bool]]) -> int:
+    """Add a message's tree; returns its root.  A wish is an interval, and whether for quality."""
     places = {place.signal.name: place for place in message.fields}
     nodes: dict[Branch, int] = {}
     selectors: dict[str, int] = {}
@@ -134,13 +138,13 @@ def _plant(plan: Plan, bus: str, message: Message, intervals: Mapping[str, int])
                 plan.selectors[selectors[name]].branches.setdefault(value, []).append(number)
         return number
 
-    members: dict[tuple[Branch, int], list[Field]] = {}
+    members: dict[tuple[Branch, tuple[int, bool]], list[Field]] = {}
     for place in message.fields:
-        if place.signal.name in intervals:
-            key = place.branch, intervals[place.signal.name]
+        if place.signal.name in wishes:
+            key = place.branch, wishes[place.signal.name]
             members.setdefault(key, []).append(place)
     root = node_at(())
-    for (branch, interval), fields in members.items():
+    for (branch, (interval, quality)), fields in members.items():
         plan.nodes[node_at(branch)].groups.append(len(plan.groups))
         plan.fields.append(fields)
         plan.groups.append(
@@ -152,6 +156,7 @@ def _plant(plan: Plan, bus: str, message: Message, intervals: Mapping[str, int])
                 branch=branch,
                 interval=interval,
                 signals=tuple(place.signal for place in fields),
+                quality=quality,
             )
         )
     return root

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bordnetz.can.checks import Profile1, Profile2
 from bordnetz.can.crc import H2F, J1850, contributions
 from bordnetz.can.dbc import Field
-from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, Frames
+from bordnetz.can.frames import FD_BYTES, Frames
 from bordnetz.can.layout import Layout, words
 from bordnetz.series import Signal
 
@@ -98,7 +98,7 @@ class Protections:
         self._profiles = len(profiles)
         self._layout = Layout([one.counter for one in protected])
         self._modulus = np.array([one.modulus for one in protected], np.int64)
-        self._length = np.array([one.length for one in protected], np.uint8)
+        self._length = np.array([one.length for one in protected], np.int64)
         # One flat table: a row of zeros for bytes that no CRC covers, one that gives the byte
         # itself for the CRC, then the contributions of both polynomials.
         table = np.concatenate(
@@ -128,10 +128,8 @@ class Protections:
                 place[number, covered] = begin[H2F] + after + 1
                 ids[number] = _p02_ids(one.profile, table[begin[H2F] :], one.length)
         self._any_nibble = bool(self._nibble_mask.any())
-        self._place = {
-            width: np.ascontiguousarray(place[:, :width] * 256)
-            for width in (CLASSIC_BYTES, FD_BYTES)
-        }
+        self._all_places = place * 256
+        self._places: dict[int, NDArray[np.intp]] = {}
         self._ids = ids.ravel()
         self._table = table.ravel()
         # By slot: counter of the last frame whose CRC was right, -1 before the first.
@@ -206,7 +204,7 @@ class Protections:
         # A message of many frames may be longer than all that a profile covers.
         data = frames.data[:, :FD_BYTES].take(frame, axis=0)
         counter = (data[:, 1] & 0x0F).astype(np.int64)
-        place = self._place[data.shape[1]].take(message, axis=0)
+        place = self._place(data.shape[1]).take(message, axis=0)
         place += data
         residue = np.bitwise_xor.reduce(self._table.take(place), axis=1)
         residue ^= self._ids.take(message * _DATA_IDS + counter)
@@ -215,6 +213,12 @@ class Protections:
             nibble = data[:, 1] ^ self._nibble.take(message)
             wrong |= (nibble & self._nibble_mask.take(message)) != 0
         return counter, wrong
+
+    def _place(self, width: int) -> NDArray[np.intp]:
+        """By message and byte, of frames with room for so many: the place in the flat table."""
+        if width not in self._places:
+            self._places[width] = np.ascontiguousarray(self._all_places[:, :width])
+        return self._places[width]
 
     def _follow(
         self,

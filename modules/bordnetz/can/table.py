@@ -7,7 +7,7 @@ step is a fixed number of numpy calls for a block, however many frames, messages
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -169,7 +169,12 @@ class DecodeTable:
         )
 
     @classmethod
-    def compile(cls, catalogue: Catalogue, wanted: Mapping[str, int] | None = None) -> DecodeTable:
+    def compile(
+        cls,
+        catalogue: Catalogue,
+        wanted: Mapping[str, int] | None = None,
+        quality: Container[str] = (),
+    ) -> DecodeTable:
         """Make the table for what is wanted.
 
         Args:
@@ -177,11 +182,12 @@ class DecodeTable:
             wanted: Qualified name, ``bus.message.signal``, to the shortest time between two
                 samples, ns; None for all signals and every sample.  The table does not drop
                 samples that come sooner: it keeps signals of different times in different groups.
+            quality: Names of those whose quality is wanted, too; they are in groups of their own.
 
         Raises:
             CatalogueError: The catalogue has no signal of a wanted name.
         """
-        return cls(catalogue.buses, compile_plan(catalogue, wanted))
+        return cls(catalogue.buses, compile_plan(catalogue, wanted, quality))
 
     def decode(self, frames: Frames) -> Samples:
         """All wanted raw values of a block of frames."""

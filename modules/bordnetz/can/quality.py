@@ -1,0 +1,213 @@
+"""The quality of samples: flags beside raw values, never instead of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.dbc import Field, Message
+from bordnetz.can.e2e import Verdict
+from bordnetz.can.frames import Frames
+from bordnetz.can.j1939 import Match
+from bordnetz.can.silence import Rows, Silence, rows
+from bordnetz.can.table import Matches
+from bordnetz.series import Group, Kind, Quality, Samples
+
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
+_NEVER = 1 << 62
+"""In the place of a J1939 indicator that a signal does not have: none has so many bits."""
+
+_BY_VERDICT = np.zeros(len(Verdict), np.uint8)
+_BY_VERDICT[Verdict.WRONG_CRC] = Quality.WRONG_CRC
+_BY_VERDICT[Verdict.REPEATED] = Quality.REPEATED
+_BY_VERDICT[Verdict.LOST] = Quality.AFTER_LOSS
+_BY_VERDICT[Verdict.OUT_OF_SEQUENCE] = Quality.OUT_OF_SEQUENCE
+
+_SIGN = {Kind.FLOAT16: 15, Kind.FLOAT32: 31, Kind.FLOAT64: 63}
+"""The bit that tells the sign."""
+
+
+class Assessor:
+    """Tells the quality of samples.
+
+    Raw values are compared as integers.  Those of other kinds are brought into an order first in
+    which they are integers, so that a block takes a fixed number of numpy calls.
+
+    Args:
+        catalogue: All messages.
+        groups: The decode table's; those with ``quality`` are looked at, the others are always
+            well.
+    """
+
+    def __init__(self, catalogue: Catalogue, groups: Sequence[Group]) -> None:
+        messages = {
+            (bus, message.id): message
+            for bus, those in zip(catalogue.buses, catalogue.messages, strict=True)
+            for message in those
+        }
+        fields = [
+            place for group in groups for place in _fields(messages[group.bus, group.id], group)
+        ]
+        size = np.array([len(group.signals) for group in groups], np.int64)
+        self._first = size.cumsum() - size
+        self._asked = np.array([group.quality for group in groups], bool)
+        bounds = np.array([_bounds(place) for place, _ in fields], np.int64).reshape(-1, 2)
+        self._low, self._high = bounds.T.copy()
+        said = np.array(
+            [_indicators(place) if j1939 else (_NEVER, _NEVER) for place, j1939 in fields], np.int64
+        ).reshape(-1, 2)
+        self._error, self._absent = said.T.copy()
+        self._shift = np.array([_indicator_shift(place) for place, _ in fields], np.int64)
+        self._any_j1939 = bool((said != _NEVER).any())
+        self._kind = np.array([place.signal.kind for place, _ in fields], np.int8)
+        self._special = bool(self._kind.any())
+        silence = Silence(catalogue, groups)
+        self._silence = silence or None
+
+    def follow(self, frames: Frames, matches: Matches) -> Rows | None:
+        """Follow the multiplexers of a block, for `assess`: all of its matches, none left out."""
+        return None if self._silence is None else self._silence.follow(frames, matches)
+
+    def assess(
+        self,
+        samples: Samples,
+        checked: tuple[NDArray[np.intp], NDArray[np.uint8]] | None = None,
+        late: Rows | None = None,
+    ) -> Samples:
+        """The samples of a block with their quality.
+
+        Args:
+            samples: Of the block; ``order`` is the index of the frame.
+            checked: Index of each frame that was checked, intp, shape (n,), and its `Verdict`,
+                uint8, shape (n,); None where nothing is checked.
+            late: From `follow`.
+        """
+        asked = self._asked.take(samples.group)
+        width = samples.width.astype(np.int64)
+        start = width.cumsum() - width
+        field = (self._first.take(samples.group) - start).repeat(width)
+        field += np.arange(len(field))
+        count = samples.count.repeat(width)
+        values = samples.values
+        if self._special:
+            values = _ordered(values, self._kind.take(field).repeat(count))
+        wrong = values < self._low.take(field).repeat(count)
+        wrong |= values > self._high.take(field).repeat(count)
+        flags = wrong.view(np.uint8) * np.uint8(Quality.OUT_OF_RANGE)
+        if self._any_j1939:
+            top = samples.values >> self._shift.take(field).repeat(count)
+            for indicator, flag in (
+                (self._error, Quality.ERROR),
+                (self._absent, Quality.NOT_AVAILABLE),
+            ):
+                at = (top == indicator.take(field).repeat(count)).nonzero()[0]
+                flags[at] = flag
+        of_row = self._of_rows(samples, checked, late)
+        if of_row is not None:
+            row: NDArray[np.int64] = (samples.count.cumsum() - samples.count).repeat(width)
+            begin: NDArray[np.int64] = count.cumsum() - count
+            at = (row - begin).repeat(count)
+            at += np.arange(len(at))
+            flags |= of_row.take(at)
+        if not asked.all():
+            flags *= asked.repeat(samples.count * width).view(np.uint8)
+        return replace(samples, quality=flags)
+
+    @staticmethod
+    def _of_rows(
+        samples: Samples,
+        checked: tuple[NDArray[np.intp], NDArray[np.uint8]] | None,
+        late: Rows | None,
+    ) -> NDArray[np.uint8] | None:
+        """What is said of whole rows, uint8, shape (rows,); None where nothing is."""
+        said = None
+        if checked is not None:
+            by_frame = _BY_VERDICT.take(checked[1])
+            if np.count_nonzero(by_frame):
+                frame = checked[0]
+                of_frame = np.zeros(
+                    int(max(samples.order.max(initial=0), frame.max())) + 1, np.uint8
+                )
+                of_frame[frame] = by_frame
+                said = of_frame.take(samples.order)
+        if late is not None and len(late):
+            here = np.isin(rows(samples.group.repeat(samples.count), samples.order), late)
+            silent = here * np.uint8(Quality.AFTER_SILENCE)
+            said = silent if said is None else said | silent
+        return said
+
+
+def _fields(message: Message, group: Group) -> Iterable[tuple[Field, bool]]:
+    """The places of a group's signals, and whether J1939 gives their values a meaning."""
+    places = {place.signal.name: place for place in message.fields}
+    for signal in group.signals:
+        yield places[signal.name], message.match is not Match.ID
+
+
+def _bounds(place: Field) -> tuple[int, int]:
+    """The lowest and the highest raw value in the DBC file's limits, as `_ordered` orders them."""
+    if place.limits is None:
+        return _LOWEST, _HIGHEST
+    signal = place.signal
+    factor, offset = float(signal.factor), float(signal.offset)
+    if factor == 0:
+        return _LOWEST, _HIGHEST
+    low, high = sorted((limit - offset) / factor for limit in place.limits)
+    if signal.kind in _SIGN:
+        number = {Kind.FLOAT16: np.float16, Kind.FLOAT32: np.float32}.get(signal.kind, np.float64)
+        with np.errstate(over="ignore"):
+            raw = np.array([low, high]).astype(number)
+        bits = raw.view(f"u{raw.itemsize}").astype(np.uint64).view(np.int64)
+        one, other = _ordered(bits, np.full(2, signal.kind, np.int8)).tolist()
+        return one, other
+    # Limits are written in decimal: half a step of rounding is none of the signal's fault.
+    lowest, highest = _whole(low - 0.5, up=True), _whole(high + 0.5, up=False)
+    if signal.kind is Kind.UINT64:
+        lowest, highest = max(lowest, 0) + _LOWEST, min(highest, (1 << 64) - 1) + _LOWEST
+    return max(lowest, _LOWEST), min(highest, _HIGHEST)
+
+
+def _whole(value: float, *, up: bool) -> int:
+    if abs(value) > 1 << 65:
+        return 1 << 65 if value > 0 else -(1 << 65)
+    return int(np.ceil(value)) if up else int(np.floor(value))
+
+
+def _ordered(raw: NDArray[np.int64], kind: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Raw values as integers that have their order; NaN lies beyond the infinities."""
+    ordered = raw.copy()
+    at = (kind == Kind.UINT64).nonzero()[0]
+    ordered[at] ^= _LOWEST
+    for special, bit in _SIGN.items():
+        at = (kind == special).nonzero()[0]
+        bits = raw.take(at)
+        # Sign and magnitude: the larger the bits of a negative number, the smaller it is.
+        magnitude = bits & ((1 << bit) - 1)
+        ordered[at] = np.where(bits >> bit & 1, -magnitude, magnitude)
+    return ordered
+
+
+def _indicators(place: Field) -> tuple[int, int]:
+    """What the top byte, or both bits, say in the place of a value: error, and not available.
+
+    SAE J1939-71, ranges of transmitted values: of one to four bytes those that begin with 0xFE
+    and 0xFF, of two bits 10 and 11.  Numbers without unit and scaling are identifiers and texts,
+    which may have any value.
+    """
+    signal = place.signal
+    if place.signed or signal.kind is not Kind.INT:
+        return _NEVER, _NEVER
+    if place.length == 2:
+        return 0b10, 0b11
+    scaled = signal.factor != 1 or signal.offset != 0 or signal.unit != ""
+    if place.length in (8, 16, 24, 32) and scaled:
+        return 0xFE, 0xFF
+    return _NEVER, _NEVER
+
+
+def _indicator_shift(place: Field) -> int:
+    return max(place.length - 8, 0)
