@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 from test_telemetry_pipeline import EPOCH, balanced, read
 
 from bordnetz.batch.message import Resolution, Stamp
+from bordnetz.batch.reader import decode_batch
 from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.checks import Checks
 from bordnetz.can.frames import Block, Frames
+from bordnetz.can.quality import Assessor
 from bordnetz.can.transport.assembler import Assembler
+from bordnetz.can.validity import Count, Validity, watch
 from bordnetz.can.vehicle import Vehicle
-from bordnetz.series import EXTENDED
+from bordnetz.series import EXTENDED, Quality
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import SECOND, Desired
 from bordnetz.telemetry.pipeline import QUIET, Pipeline
@@ -26,6 +30,7 @@ BS_:
 BU_: X
 BO_ {MAP_ID | 0xFE} Map: 39 X
  SG_ First : 0|16@1+ (0.125,0) [0|0] "rpm" X
+ SG_ Turn : 296|8@1+ (1,0) [0|0] "" X
  SG_ Last : 304|8@1+ (1,-125) [0|0] "%" X
 BO_ {ANSWER} Answer: 62 X
  SG_ Service M : 0|8@1+ (1,0) [0|0] "" X
@@ -33,6 +38,9 @@ BO_ {ANSWER} Answer: 62 X
  SG_ Far m98 : 488|8@1+ (1,0) [0|0] "" X
 BO_ 256 Motor: 8 X
  SG_ Count : 0|32@1+ (1,0) [0|0] "" X
+BA_DEF_ BO_ "GenMsgCycleTime" INT 0 10000;
+BA_DEF_DEF_ "GenMsgCycleTime" 0;
+BA_ "GenMsgCycleTime" BO_ {MAP_ID | 0xFE} 1000;
 BA_DEF_ BO_ "VFrameFormat" ENUM "StandardCAN","ExtendedCAN","reserved","J1939PG";
 BA_DEF_DEF_ "VFrameFormat" "StandardCAN";
 BA_ "VFrameFormat" BO_ {MAP_ID | 0xFE} 3;
@@ -53,15 +61,23 @@ def work(catalogue):
     return lambda **desired: begin(catalogue, Books(["truck"]), **desired)
 
 
-def begin(catalogue, books, state=None, **desired):
+def begin(catalogue, books, state=None, checks=None, **desired):
     """A pipeline, its books and its dictionary."""
     config = Desired.model_validate({"collect": [{"match": "*"}], **desired})
     plan = Plan.of(config, catalogue, bytes(32))
     stamp = Stamp(boot=1, resolution=Resolution.MICROSECOND)
     groups = (*plan.table.groups, *(state.table.groups if state else ()))
-    assembler = Assembler.compile(catalogue, groups)
     made = Pipeline(
-        plan.table, plan.dictionary, config, books, stamp, 200, state, assembler=assembler
+        plan.table,
+        plan.dictionary,
+        config,
+        books,
+        stamp,
+        200,
+        state,
+        validity=None if checks is None else Validity(catalogue, checks, plan.table.groups),
+        assessor=Assessor(catalogue, plan.table.groups),
+        assembler=Assembler.compile(catalogue, groups),
     )
     return made, books, plan.dictionary
 
@@ -81,8 +97,8 @@ def block(sent, start=EPOCH, step=SECOND // 100):
     return Block.of(1, frames)
 
 
-def a_map(first, last):
-    content = bytes([first & 0xFF, first >> 8]) + bytes(36) + bytes([last])
+def a_map(first, last, turn=0):
+    content = bytes([first & 0xFF, first >> 8]) + bytes(35) + bytes([turn, last])
     return sender.broadcast(MAP, content, 3)
 
 
@@ -100,6 +116,7 @@ def test_messages_of_many_frames_become_samples_at_the_time_of_their_last_frame(
     whole, answered = EPOCH + step * (len(a_map(0, 0)) - 1), EPOCH + step * (len(sent) - 1)
     assert found == {
         ("truck.Map.First", MAP_ID | 3): ([6400], [whole]),
+        ("truck.Map.Turn", MAP_ID | 3): ([0], [whole]),
         ("truck.Map.Last", MAP_ID | 3): ([225], [whole]),
         ("truck.Answer.Service", ANSWER): ([98], [answered]),
         ("truck.Answer.Charge", ANSWER): ([100], [answered]),
@@ -152,6 +169,45 @@ def test_a_message_that_a_shortest_interval_leaves_out_is_not_asked_for_with_all
     page = books.totals()
     assert page["decoded"] == page["notAsked"] == len(a_map(1, 1))
     balanced(books)
+
+
+def test_messages_of_many_frames_are_checked_as_one_frame_is(catalogue):
+    content = {
+        "cycles": True,
+        "message": [
+            {"name": "truck.Map", "profile": "counter", "counter": "Turn"},
+            {"name": "truck.Answer", "profile": "P02", "data_ids": list(range(16))},
+        ],
+    }
+    checks = watch(catalogue, Checks.model_validate(content))
+    collect = [{"match": "*", "quality": True}]
+    pipeline, _, dictionary = begin(catalogue, Books(["truck"]), None, checks, collect=collect)
+    for second, turn in enumerate((1, 2, 4, 4)):
+        start = EPOCH + (second + 2 * (second == 3)) * SECOND
+        pipeline.take(block([*a_map(0xFFFF, 0, turn), *an_answer(1, 1)], start), 1.0 * second)
+        pipeline.advance(1.0 * second)
+    validity = pipeline._validity
+    names = [one.name for one in validity.messages]
+    found = dict(zip(names, validity.counts.T.tolist(), strict=True))
+    assert found["truck.Map"][Count.FRAMES] == found["truck.Answer"][Count.FRAMES] == 4
+    assert found["truck.Answer"][Count.WRONG_CRC] == 4
+    assert found["truck.Map"][Count.MISSING] == 1
+    assert found["truck.Map"][Count.REPEATED] == 1
+    assert found["truck.Map"][Count.MISSED] == 2
+    (draft,) = pipeline.flush(9.0)
+    batch = decode_batch(draft.finish(1, 1), dictionary).samples
+    firsts = [group.names() for group in batch.groups].index(
+        ("truck.Map.First", "truck.Map.Turn", "truck.Map.Last")
+    )
+    place = int((batch.count * batch.width)[: batch.group.tolist().index(firsts)].sum())
+    assert batch.quality is not None
+    # 0xFFFF says that the sender has no value; the counter jumped, then stood still.
+    assert batch.quality[place : place + 4].tolist() == [
+        Quality.NOT_AVAILABLE,
+        Quality.NOT_AVAILABLE,
+        Quality.NOT_AVAILABLE | Quality.AFTER_LOSS,
+        Quality.NOT_AVAILABLE | Quality.REPEATED,
+    ]
 
 
 def test_a_message_too_short_for_its_wanted_signals_is_dropped_with_all_its_frames(work):
