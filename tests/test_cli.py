@@ -8,6 +8,7 @@ import pytest
 
 ALL = (
     "cat",
+    "dbc",
     "drive",
     "hub",
     "manifest",

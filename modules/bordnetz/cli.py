@@ -13,6 +13,7 @@ from bordnetz.errors import BordnetzError
 
 VERBS = {
     "cat": ("bordnetz.batch.command:cat", "Show batches as text, CSV or JSON."),
+    "dbc": ("bordnetz.can.command:dbc", "Check and show DBC files."),
     "drive": ("bordnetz.laptop.drive.command:drive", "Everything at once on this machine."),
     "hub": ("bordnetz.laptop.hub.command:hub", "The stand-in Edge hub, and the portal to it."),
     "manifest": (

@@ -212,11 +212,12 @@ def test_a_comment_may_have_lines_that_look_like_statements() -> None:
 
 
 def test_statements_may_stand_on_one_line_or_on_many() -> None:
-    text = "".join(line if "//" in line else line + " " for line in (BEFORE + BEHIND).split("\n"))
-    one_line = read(text + 'VAL_ 1 S 1 "on" ; VAL_ 2 S 1 "on" ;')
-    many = read((BEFORE + BEHIND + 'VAL_ 1 S 1 "on" ;VAL_ 2 S 1 "on" ;').replace(" : ", "\n:\n"))
-    assert one_line == many
-    assert one_line[1] == []
+    text = BEFORE + BEHIND + 'VAL_ 1 S 1 "on" ; VAL_ 2 S 1 "on" ;'
+    for form in (text.replace("\n", " "), text.replace(" : ", "\n:\n"), text.replace("\n", "\r\n")):
+        messages, problems = read(form)
+        assert problems == []
+        assert [names(message) for message in messages.values()] == [["S"], ["S"]]
+        assert all(m.fields[0].signal.choices == ((1, "on"),) for m in messages.values())
 
 
 def test_problems_of_a_hostile_file_are_counted_beyond_ten_thousand() -> None:
@@ -225,6 +226,28 @@ def test_problems_of_a_hostile_file_are_counted_beyond_ten_thousand() -> None:
         "and 2000 more that are not mended",
         "and 1 more that are mended",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "VAL_ //;",
+        "SG_MUL_VAL_ 1 S S 0-1,2-3;//x,",
+        'CM_ BU_ x\\";',
+        '.5(SIG_VALTYPE_ 1 S : 1;BU_:M\\"',
+        ";BS_:.;0",
+        'BA_DEF_ "a" B "\n',
+        'VAL_ 1 S 1 "\n',
+        'CM_ "\n"',
+    ],
+)
+def test_hostile_text_is_read_in_linear_time(line: str) -> None:
+    # In the square of its size two megabytes take minutes, which the tests' time limit ends.
+    try:
+        messages, _ = read(BEFORE + line * (2_000_000 // len(line)))
+    except CatalogueError:
+        return
+    assert "Before" in messages
 
 
 def test_a_file_with_more_statements_that_cannot_be_read_is_none() -> None:

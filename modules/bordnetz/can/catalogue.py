@@ -126,7 +126,14 @@ def _separate_shared_names(messages: list[Message]) -> tuple[list[Message], list
     shared = {name for name, count in Counter(m.name for m in messages).items() if count > 1}
     renamed = {m.id: f"{m.name}@{show_id(m.id)[2:]}" for m in messages if m.name in shared}
     problems = [
-        Problem(m.file, m.name, "", f"its name is there twice; it is called '{renamed[m.id]}'")
+        Problem(
+            m.file,
+            m.name,
+            "",
+            f"its name is there twice; it is called '{renamed[m.id]}'",
+            line=m.line,
+            mended=True,
+        )
         for m in messages
         if m.id in renamed
     ]
@@ -150,7 +157,11 @@ def _separate_shared_groups(messages: list[Message]) -> tuple[list[Message], lis
             for m, key in zip(messages, keys, strict=True)
             if m.match is match and count[key] > 1
         }
-        problems += [Problem(m.file, m.name, "", reason) for m in messages if m.id in shared]
+        problems += [
+            Problem(m.file, m.name, "", reason, line=m.line, mended=True)
+            for m in messages
+            if m.id in shared
+        ]
         messages = [replace(m, match=closer) if m.id in shared else m for m in messages]
     return messages, problems
 
@@ -181,7 +192,10 @@ def _within_reach(
                 if selector in far:
                     reason = f"its multiplexer '{selector}' cannot be read; it is left out"
                     reasons.setdefault(field.signal.name, reason)
-        problems += [Problem(message.file, message.name, *item) for item in reasons.items()]
+        problems += [
+            Problem(message.file, message.name, *item, line=message.line)
+            for item in reasons.items()
+        ]
         near = tuple(field for field in message.fields if field.signal.name not in reasons)
         kept.append(replace(message, fields=near) if reasons else message)
     return kept, problems

@@ -6,8 +6,9 @@ taken; a statement that cannot is handed on as far as it could be read, and read
 the next line that begins with a keyword, so that it costs none of its neighbours.
 
 Every pattern here is possessive: it never looks again at what it has passed.  A statement that is
-wrong can make a text run on to the next quotation mark, but not beyond the one after it, so the
-time is linear in the size of the file.
+wrong can make a text run on to the next quotation mark, but not beyond the one after it: no part
+before a text can end with the backslash that would hide its first quotation mark from another one.
+So the time is linear in the size of the file.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _NEXT = rf"[ \t]*+{_KEY}"
 _SPACE = r"(?:\s++|//[^\n]*+)*+"
 _NUMBER = r"[-+]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][-+]?\d++)?+"
 _RESERVED = rf"(?:{'|'.join(word for word in _KEYWORDS if word.endswith('_'))})(?!\w)"
-_NAME = rf'(?!//|{_RESERVED})[^\s:;,"]++'
+_NAME = rf'(?!//|{_RESERVED})[^\s:;,"\\]++'
 _TEXT = rf'"(?:[^"\\\n]++|\\"?+|\n(?!{_NEXT}))*+"'
 """A text in quotation marks; one of which the second is missing ends with its statement."""
 _COMMENT = r'"(?:[^"\\]++|\\"?+)*+"'
@@ -54,7 +55,10 @@ _TAIL = (
     rf"(?:[ \t]++|//[^\n]*+)*+(?P<stray>(?!{_KEY})[^\n]++)?+"
 )
 """What follows factor and offset of a signal, which is of use without it."""
-_REST = rf'(?:[^";\n]++|{_TEXT}|"|\n(?!{_NEXT}))*+'
+_PIECE = rf'[^";\n/]++|/(?:/[^\n]*+)?+|"(?:(?:[^"\n]++|\n(?!{_NEXT}))*+")?+|\n(?!{_NEXT})'
+"""Anything but a semicolon, in texts of any kind: here they end at the next quotation mark."""
+_REST = rf"(?:{_PIECE})*+"
+"""Whatever there is up to a semicolon or to the next statement."""
 
 PAIR = re.compile(rf"(?P<value>{_NUMBER}){_SPACE}(?P<text>{_TEXT})", re.ASCII)
 """A raw value and its text."""
@@ -162,9 +166,9 @@ _FORM = {keyword: _Form(keyword) for keyword in _KEYWORDS}
 _BLANK = re.compile(_SPACE, re.ASCII)
 _KEYWORD = re.compile(_KEY, re.ASCII)
 _SKIPPED = re.compile(rf"{_REST};?+", re.ASCII)
-_UNKNOWN = re.compile(rf'(?:[^";\n]++|{_TEXT}|"|\n(?!{_NEXT})|;(?!{_SPACE}{_KEY}))*+;?+', re.ASCII)
+_UNKNOWN = re.compile(rf"(?:{_PIECE}|;(?!\s*+{_KEY}))*+;?+", re.ASCII)
 """Text without a keyword, up to where one can stand."""
-_HEADER = re.compile(rf"\S++\s++{_NUMBER}\s++{_NAME}\s*+:\s*+{_NUMBER}", re.ASCII)
+_HEADER = re.compile(rf"\S{{1,20}}+\s++{_NUMBER}\s++{_NAME}\s*+:\s*+{_NUMBER}", re.ASCII)
 
 
 class Statement(NamedTuple):

@@ -31,6 +31,10 @@ class Problem:
     line: int = 0
     mended: bool = False
 
+    def is_of(self, message: str) -> bool:
+        """Whether it is of a message of that name, or of one of its signals."""
+        return bool(message) and self.message == message[:_SHOWN]
+
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else f"{self.file}"
         names = ("signal", self.signal), ("message", self.message)

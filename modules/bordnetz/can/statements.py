@@ -62,6 +62,7 @@ class Statements:
         self._said = Said(self.problems)
         self._messages: list[StatedMessage] = []
         self._left_out: set[Key] = set()
+        self._line_end = -1  # the one before the statement that is being taken
         self._take(text, file)
         self._refuse_shared_ids()
         self._said.complete(self.messages)
@@ -82,6 +83,7 @@ class Statements:
         first = "" if text.strip() else "line 1: there is nothing in it"
         for statement in statements(text):
             self.problems.line += text.count("\n", at, statement.at)
+            self._line_end = max(self._line_end, text.rfind("\n", at, statement.at))
             at = statement.at
             if statement.ends is None:
                 any_message |= statement.keyword == "BO_"
@@ -105,7 +107,7 @@ class Statements:
         line = self.problems.line + text.count("\n", statement.at, ends)
         rest = text[ends : ends + 200].partition("\n")[0].strip()
         what = f"{shown(rest)} is not expected there" if rest else "it ends too early"
-        column = ends - text.rfind("\n", 0, ends)
+        column = ends - max(self._line_end, text.rfind("\n", statement.at, ends))
         what = f"column {column}: {what}"
         if line != self.problems.line:
             what = f"line {line}, {what}"
