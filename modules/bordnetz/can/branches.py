@@ -43,8 +43,8 @@ class Branches:
         self._need = np.array([selector.place.need for selector in selectors], np.int64)
         # A pair of selector and value is a key into lists of nodes.  Values may have 64 bits,
         # so their rank among all values stands for them.
-        known = [value for selector in selectors for value in selector.place.selects]
-        self._values = np.unique(np.array(known, np.int64))
+        known = {value for selector in selectors for value in selector.place.selects}
+        self._values = np.array(sorted(known), np.int64)
         rank = {value: number for number, value in enumerate(self._values.tolist())}
         pairs = {
             number * len(rank) + rank[value]: selector.branches.get(value, ())

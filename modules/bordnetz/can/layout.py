@@ -160,6 +160,6 @@ def _portions(end: NDArray[np.int64], total: int) -> list[slice]:
     """Slices of runs with about `_AT_ONCE` values each."""
     if total <= _AT_ONCE:
         return [slice(0, len(end))]
-    cuts = np.searchsorted(end, np.arange(_AT_ONCE, total, _AT_ONCE)) + 1
-    edges = np.unique(np.concatenate(([0], cuts, [len(end)]))).tolist()
+    cuts = end.searchsorted(np.arange(_AT_ONCE, total, _AT_ONCE)) + 1
+    edges = sorted({0, *cuts.tolist(), len(end)})
     return [slice(a, b) for a, b in pairwise(edges)]
