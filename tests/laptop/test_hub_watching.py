@@ -5,12 +5,12 @@ import asyncio
 import numpy as np
 
 from bordnetz.batch.dictionary import Dictionary
-from bordnetz.batch.message import Clock, Stamp, encode_batch, encode_dictionary
+from bordnetz.batch.message import Clock, Stamp, encode_batch, encode_dictionary, encode_gaps
 from bordnetz.laptop.hub.store import UPSTREAM, Stored
 from bordnetz.laptop.hub.topics import Event
 from bordnetz.laptop.hub.upstream import Upstream, UpstreamWriter
 from bordnetz.laptop.hub.watching import Viewer, last_values, watch
-from bordnetz.series import Group, Samples, Signal
+from bordnetz.series import Cause, Gap, Group, Samples, Signal
 
 GROUPS = (
     Group(
@@ -74,6 +74,20 @@ def test_a_batch_is_shown_with_a_dictionary_that_came_long_before(tmp_path):
         "    drive.Motor.Gear = Drive (3)",
         "    drive.Motor.Speed = 53.5 km/h (3)",
     ]
+
+
+def test_a_bus_that_was_not_listened_to_is_shown(tmp_path):
+    dictionary = Dictionary(GROUPS, b"v" * 32, b"c" * 32)
+    gap = Gap("drive", Cause.ABSENT, 1_700_000_000 * SECOND, 1_700_000_002 * SECOND)
+    _, head, line = _put(
+        tmp_path,
+        encode_dictionary(dictionary, 1).finish(7, 1),
+        encode_gaps([gap], dictionary, Stamp(boot=1)).finish(7, 2),
+    )
+    assert head.startswith("  batch 2: 0 samples of 0 signals, ")
+    assert line == (
+        "    bus drive not listened to (absent) since 2023-11-14T22:13:20.000Z, for 2.000 s"
+    )
 
 
 def test_a_batch_whose_dictionary_has_not_come_says_so(tmp_path):

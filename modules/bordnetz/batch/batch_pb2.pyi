@@ -17,14 +17,25 @@ class Clock(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UNKNOWN: _ClassVar[Clock]
     SYNCHRONISED: _ClassVar[Clock]
     UNSYNCHRONISED: _ClassVar[Clock]
+
+class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CAUSE_UNKNOWN: _ClassVar[Cause]
+    CAUSE_DOWN: _ClassVar[Cause]
+    CAUSE_ABSENT: _ClassVar[Cause]
+    CAUSE_FAILED: _ClassVar[Cause]
 MILLISECOND: Resolution
 MICROSECOND: Resolution
 UNKNOWN: Clock
 SYNCHRONISED: Clock
 UNSYNCHRONISED: Clock
+CAUSE_UNKNOWN: Cause
+CAUSE_DOWN: Cause
+CAUSE_ABSENT: Cause
+CAUSE_FAILED: Cause
 
 class Message(_message.Message):
-    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "quality", "quality_run", "outbox", "sequence", "check")
+    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "quality", "quality_run", "gap", "outbox", "sequence", "check")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     MINOR_FIELD_NUMBER: _ClassVar[int]
     DICTIONARY_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +55,7 @@ class Message(_message.Message):
     COLUMNS_ZSTD_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     QUALITY_RUN_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CHECK_FIELD_NUMBER: _ClassVar[int]
@@ -66,10 +78,23 @@ class Message(_message.Message):
     columns_zstd: bytes
     quality: bytes
     quality_run: _containers.RepeatedScalarFieldContainer[int]
+    gap: _containers.RepeatedCompositeFieldContainer[Gap]
     outbox: int
     sequence: int
     check: int
-    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., quality: _Optional[bytes] = ..., quality_run: _Optional[_Iterable[int]] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
+    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., quality: _Optional[bytes] = ..., quality_run: _Optional[_Iterable[int]] = ..., gap: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
+
+class Gap(_message.Message):
+    __slots__ = ("bus", "cause", "start", "length")
+    BUS_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    bus: str
+    cause: Cause
+    start: int
+    length: int
+    def __init__(self, bus: _Optional[str] = ..., cause: _Optional[_Union[Cause, str]] = ..., start: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
 
 class Dictionary(_message.Message):
     __slots__ = ("vehicle", "catalogue", "group")

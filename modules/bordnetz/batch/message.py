@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -15,13 +16,19 @@ from bordnetz.batch.dictionary import MAX_BYTES as MAX_DICTIONARY_BYTES
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.flags import encode_flags
-from bordnetz.series import Samples
+from bordnetz.series import Gap, Samples
 
 MAJOR, MINOR = 1, 0
 """Schema version written; every minor version of ``MAJOR`` is read."""
 
 QUALITY_MINOR = 1
 """Minor version of batches that have quality: every batch pays for a number other than 0."""
+
+GAPS_MINOR = 1
+"""Minor version of messages that have gaps: every batch pays for a number other than 0."""
+
+MOST_GAPS = 256
+"""In one message: more than a bus can have in the time of a batch, by far."""
 
 MAX_BYTES = 250_000
 """Largest message with topic and properties; an Edge hub's limit is 262,144 with its overhead."""
@@ -117,11 +124,17 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as read; ``order`` of the samples is made up from their times."""
+    """A batch as read; ``order`` of the samples is made up from their times.
+
+    Attributes:
+        samples: None at all where it brings gaps alone.
+        gaps: Buses that were not listened to.
+    """
 
     header: Header
     dictionary: Dictionary
     samples: Samples
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +155,18 @@ class Draft:
     def max_size(self) -> int:
         """Bytes that the finished message has at most."""
         return len(self._body) + _TAIL
+
+    def telling(self, gaps: Sequence[Gap], resolution: Resolution) -> Draft:
+        """The same draft with gaps, which need no second look at its columns.
+
+        Args:
+            gaps: At most `MOST_GAPS`.
+            resolution: That of the batch.
+        """
+        message = pb.Message(minor=GAPS_MINOR, gap=[_gap_out(gap, resolution.ns) for gap in gaps])
+        # Serialised protobuf messages in a row are one message with the fields of both.
+        more = message.SerializeToString()
+        return Draft(self._body + more, zlib.crc32(more, self._check), self.rows, self.samples)
 
     def finish(self, outbox: int, sequence: int) -> bytes:
         """Append the place in the outbox and the check sum.
@@ -253,6 +278,38 @@ def encode_batch(
     if embed:
         message.dictionary_zstd = dictionary.compressed
     return _draft(message, len(samples.time), len(samples))
+
+
+def encode_gaps(gaps: Sequence[Gap], dictionary: Dictionary, stamp: Stamp) -> Draft:
+    """Make the message of a batch that has gaps and no samples.
+
+    Args:
+        gaps: At least one, at most `MOST_GAPS`.
+        dictionary: Of the samples that there would be.
+        stamp: Goes into the header.
+    """
+    unit = stamp.resolution.ns
+    first = min(gap.start for gap in gaps) // unit
+    last = max(gap.start if gap.end is None else gap.end for gap in gaps) // unit
+    message = pb.Message(
+        major=MAJOR,
+        dictionary=dictionary.digest,
+        boot=stamp.boot,
+        first=first,
+        span=last - first,
+        resolution=pb.Resolution.Name(stamp.resolution),
+        clock=pb.Clock.Name(stamp.clock),
+        campaign="" if stamp.campaign == DEFAULT_CAMPAIGN else stamp.campaign,
+        campaign_version=stamp.campaign_version,
+    )
+    return _draft(message, 0, 0).telling(gaps, stamp.resolution)
+
+
+def _gap_out(gap: Gap, unit: int) -> pb.Gap:
+    start = gap.start // unit
+    length = None if gap.end is None else gap.end // unit - start
+    cause = pb.Cause.Name(pb.Cause.ValueType(gap.cause))
+    return pb.Gap(bus=gap.bus, cause=cause, start=start, length=length)
 
 
 def _repeats(data: bytes) -> bool:

@@ -29,13 +29,14 @@ from bordnetz.batch.message import (
     MAX_BYTES,
     MAX_COLUMN_BYTES,
     MAX_VALUES,
+    MOST_GAPS,
     Batch,
     Clock,
     Header,
     Resolution,
     Stamp,
 )
-from bordnetz.series import Samples
+from bordnetz.series import Cause, Gap, Samples
 
 
 class Envelope:
@@ -46,7 +47,7 @@ class Envelope:
 
     Attributes:
         header: The message's header.
-        has_samples: Whether it is a batch.
+        has_samples: Whether it is a batch: has samples, or gaps, or both.
 
     Raises:
         BatchError: Damaged, not a message, or of a later major version.
@@ -72,7 +73,7 @@ class Envelope:
             )
         if len(message.dictionary) != DIGEST_BYTES:
             raise BatchError("batch: it names no dictionary")
-        self.has_samples = bool(message.count)
+        self.has_samples = bool(message.count or message.gap)
         self.header = self._read_header()
 
     def _read_header(self) -> Header:
@@ -125,6 +126,13 @@ class Envelope:
                 f"batch: needs dictionary {message.dictionary.hex()}, "
                 f"was given {dictionary.digest.hex()}"
             )
+        gaps = self._gaps()
+        if not message.count:
+            if message.group or message.id or message.missing:
+                raise BatchError(f"batch: {len(message.group)} groups for 0 series")
+            if message.columns or message.columns_zstd:
+                raise BatchError("batch: it has columns, but no series")
+            return Batch(self.header, dictionary, _no_samples(dictionary), gaps)
         group, ids, width, rows = self._series(dictionary)
         total = int(rows.sum())
         lengths = np.concatenate((rows, np.repeat(rows, width)))
@@ -150,7 +158,7 @@ class Envelope:
             values=flat[total:],
             quality=self._quality(dictionary.has_quality.take(group), rows * width),
         )
-        return Batch(self.header, dictionary, samples)
+        return Batch(self.header, dictionary, samples, gaps)
 
     def _quality(self, having: NDArray[np.bool_], values: I64) -> Flags | None:
         """The quality of all values: 0 for series without, None where all are."""
@@ -167,6 +175,22 @@ class Envelope:
         except ValueError as error:
             raise BatchError(f"batch: {error}") from error
         return quality
+
+    def _gaps(self) -> tuple[Gap, ...]:
+        """The gaps, all of them checked."""
+        message, unit = self._message, self.header.stamp.resolution.ns
+        if len(message.gap) > MOST_GAPS:
+            raise BatchError(f"batch: {len(message.gap)} gaps, expected {MOST_GAPS} at most")
+        known = [cause.value for cause in Cause]
+        gaps = []
+        for gap in message.gap:
+            start = gap.start * unit
+            end = start + gap.length * unit
+            if not -(1 << 63) <= start <= end < 1 << 63:
+                raise BatchError("batch: a gap is outside of what 64 bits of ns can say")
+            cause = Cause(gap.cause) if gap.cause in known else Cause.UNKNOWN
+            gaps.append(Gap(gap.bus, cause, start, end if gap.HasField("length") else None))
+        return tuple(gaps)
 
     def _series(self, dictionary: Dictionary) -> tuple[I64, NDArray[np.uint32], I64, I64]:
         """The series' group, id, width and rows, all of them checked."""
@@ -197,6 +221,13 @@ class Envelope:
         if (np.diff(key) != 1).any() or same.any():
             raise BatchError("batch: its series are not in order")
         return group, ids, width, rows
+
+
+def _no_samples(dictionary: Dictionary) -> Samples:
+    none = np.zeros(0, np.int64)
+    small = np.zeros(0, np.int32)
+    ids = np.zeros(0, np.uint32)
+    return Samples(dictionary.groups, small, ids, small, none, none, none, none)
 
 
 def _arrival(time: I64, rows: I64) -> I64:

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from bordnetz.batch.message import Batch, Resolution
-from bordnetz.series import Group, Kind, Quality, Signal
+from bordnetz.series import Gap, Group, Kind, Quality, Signal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK = 4096
@@ -152,7 +152,8 @@ class Summary(Format):
             f" +{seconds:.3f} s  {stamp.campaign} v{stamp.campaign_version}"
             f"  clock {stamp.clock.name.lower()}  boot {stamp.boot:016x}"
             f"  dictionary {header.dictionary.hex()}"
-            f"  {len(columns)} signals  {sum(column.rows for column in columns)} samples\n"
+            f"  {len(columns)} signals  {sum(column.rows for column in columns)} samples"
+            + (f"  {len(batch.gaps)} gaps\n" if batch.gaps else "\n")
         )
 
 
@@ -198,6 +199,12 @@ class JsonLines(Format):
             if words:
                 line["quality"] = words
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def gap_text(gap: Gap, resolution: Resolution) -> str:
+    """A gap for people, without its bus."""
+    since = f"not listened to ({gap.cause.name.lower()}) since {iso(gap.start, resolution)}"
+    return since if gap.end is None else f"{since}, for {(gap.end - gap.start) / 1e9:.3f} s"
 
 
 def printable(line: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.message import Batch
 from bordnetz.batch.reader import Envelope, Reader
-from bordnetz.batch.show import printable
+from bordnetz.batch.show import gap_text, printable
 from bordnetz.laptop.hub.upstream import Arrival, Upstream
 from bordnetz.series import Quality, Samples, Signal
 
@@ -133,6 +133,8 @@ def _batch(batch: Batch) -> Iterator[str]:
         yield f"    {name} = {value} ({count}{said})"
     if len(last) > _MOST_SIGNALS:
         yield f"    and {len(last) - _MOST_SIGNALS} more"
+    for gap in batch.gaps:
+        yield f"    bus {gap.bus} {gap_text(gap, header.stamp.resolution)}"
 
 
 def _line(arrival: Arrival, body: bytes) -> str:
