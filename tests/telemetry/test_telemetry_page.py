@@ -19,12 +19,15 @@ from telemetry_help import (
     frames,
 )
 
+from bordnetz.can import filters
+from bordnetz.can.sources import line
 from bordnetz.can.transport import assembler, isotp, j1939
 from bordnetz.can.vehicle import Vehicle
 from bordnetz.edge import run
 from bordnetz.telemetry import (
     backlog,
     bundle,
+    buses,
     collection,
     config,
     messages,
@@ -412,6 +415,14 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     ]
     assert rows["longest pause between two frames of a message"] == pauses
     assert collection._RESOLUTIONS.keys() == {"ms", "us"}
+    text = section("## Capture")
+    assert f"first after {line.FIRST_WAIT:g} s and then every {line.LONGEST_WAIT:g} s" in text
+    assert f"over {filters.MOST_FILTERS} filters" in text
+    assert f"some stand for up to {1 << filters.WIDEST} ids" in text
+    assert f"every {buses.EACH:g} s at most" in text
+    reported = dict(table("property", "what it holds"))["`capture`"]
+    assert f"{buses.SHOWN} at most" in reported
+    assert f"every {buses.EACH:g} s at most" in reported
 
 
 def test_the_options_of_the_page_are_those_of_the_command():

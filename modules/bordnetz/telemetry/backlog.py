@@ -47,7 +47,7 @@ class Parcel:
         make: Makes the message of the outbox' id and the sequence.
         size: Bytes of its body at most.
         priority: 0 (highest) to 9.
-        samples: How many it carries; 0 for a dictionary or an answer.
+        samples: How many it carries; 0 for a dictionary, an answer, or gaps alone.
         content: Of a dictionary; see `bordnetz.edge.outbox.Outbox.put`.
         needs: Of a batch, likewise.
     """
@@ -70,7 +70,7 @@ class Backlog:
 
     Attributes:
         stored: Samples that are in the outbox or beyond.
-        batches: Messages with samples, likewise.
+        batches: Messages with samples or gaps, likewise.
         answers: Messages that are neither batch nor dictionary, likewise.
         dropped: Samples that went nowhere, by reason.
     """
@@ -153,7 +153,7 @@ class Backlog:
             return
         if sequence is None:
             self._lose(parcel, "budget")
-        elif parcel.samples:
+        elif parcel.needs is not None:
             self.stored += parcel.samples
             self.batches += 1
         elif parcel.content is None:

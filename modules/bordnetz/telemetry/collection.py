@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Resolution, Stamp
+from bordnetz.can.filters import Interest
 from bordnetz.can.frames import Block
 from bordnetz.can.quality import Assessor
 from bordnetz.can.transport.assembler import Assembler
 from bordnetz.can.validity import Validity
 from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
 from bordnetz.edge.thread import in_thread
+from bordnetz.series import Gap
 from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import Desired
@@ -46,6 +48,7 @@ class _Work:
     plan: Plan
     excess: str | None
     pipeline: Pipeline
+    interests: frozenset[Interest]
     state: State | None
     validity: Validity | None
 
@@ -62,6 +65,7 @@ class Collection:
         backlog: Takes what is ready.
         recorded: Whether the frames' times come from a recording, not from this machine's clock.
         tally: Where findings of the checks are counted.
+        want: Told which frames are needed, before the first of them is missed; from any thread.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Collection:
         *,
         recorded: bool,
         tally: Tally | None = None,
+        want: Callable[[frozenset[Interest]], None] = lambda _: None,
     ) -> None:
         self._tally = tally or Tally()
         self._books = books
@@ -80,6 +85,9 @@ class Collection:
         self._boot = boot_id()
         self._decoded = 0
         self._work = self._compile(planner, Desired(), 0, None)
+        self._want = want
+        self._gaps: dict[str, Gap] = {}
+        self._want(self._work.interests)
         self._active = asyncio.Event()
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
@@ -89,22 +97,35 @@ class Collection:
     async def take(self, block: Block) -> None:
         """Take a block of frames; waits for room in the outbox if the frames are recorded."""
         work = self._work
+        for gap in block.gaps:
+            if gap.end is None:
+                self._gaps[gap.bus] = gap
+            else:
+                self._gaps.pop(gap.bus, None)
         self._hand_over(work, work.pipeline.take(block, time.monotonic()))
         if work.pipeline.waiting:
             self._arrived.set()
         await self._backlog.room()
 
     async def advance(self, seconds: float) -> None:
-        """Move on what only time moves on, every so many seconds, for ever."""
+        """Move on what only time moves on, for ever.
+
+        Args:
+            seconds: What has come is decoded so much later; without it, nothing happens until the
+                end of the window.
+        """
         while True:
-            await self._arrived.wait()
-            await asyncio.sleep(seconds)
+            try:
+                async with asyncio.timeout(self._work.pipeline.rest(time.monotonic())):
+                    await self._arrived.wait()
+                    await asyncio.sleep(seconds)
+            except TimeoutError:
+                pass
+            self._arrived.clear()
             work = self._work
             if not self._recorded:
                 work.pipeline.trust(_CLOCKS[clock_quality()])
             self._hand_over(work, work.pipeline.advance(time.monotonic()))
-            if not work.pipeline.waiting:
-                self._arrived.clear()
 
     def flush(self) -> None:
         """Hand everything over to the backlog."""
@@ -134,6 +155,8 @@ class Collection:
         if new.excess is not None:
             log.warning("not collected: %s", new.excess)
             return
+        # The kernel hands over what either needs until the old one has had its last frame.
+        await in_thread(partial(self._want, self._work.interests | new.interests))
         self.flush()
         self._decoded += self._work.pipeline.samples
         unfinished = self._work.pipeline.release()
@@ -143,12 +166,16 @@ class Collection:
             self._arrived.set()
         self._tally.follow(new.validity)
         self.send_dictionary()
+        if self._gaps and self.signals:
+            new.pipeline.note(tuple(self._gaps.values()), time.monotonic())
+            self._arrived.set()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         names = planner.catalogue.names
         log.info("collecting %d of %d signals", self.signals, len(names))
         if self.signals:
             self._active.set()
+        await in_thread(partial(self._want, new.interests))
 
     def send_dictionary(self) -> None:
         """Send the dictionary, if there is something to read with it."""
@@ -236,7 +263,10 @@ class Collection:
             assembler,
             assessor,
         )
-        return _Work(planner, desired, plan, plan.excess(), pipeline, state, validity)
+        wanted = planner.interests(desired)
+        if assembler is not None:
+            wanted |= {Interest.of(*claim) for claim in assembler.claims}
+        return _Work(planner, desired, plan, plan.excess(), pipeline, wanted, state, validity)
 
     def _hand_over(self, work: _Work, drafts: Sequence[Draft]) -> None:
         priority, dictionary = work.desired.priority, work.plan.dictionary

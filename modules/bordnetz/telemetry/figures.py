@@ -5,11 +5,53 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from bordnetz.can.health import KINDS, ErrorState
 from bordnetz.telemetry.books import Books
+from bordnetz.telemetry.buses import NAMES, Buses
 from bordnetz.telemetry.tally import FINDINGS, Tally
+
+
+class BusFigures(Collector):
+    """How the buses are listened to, and their controllers' health.
+
+    Args:
+        buses: Knows both.
+    """
+
+    def __init__(self, buses: Buses) -> None:
+        self._buses = buses
+
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+        """The figures as they are now; none for a recording."""
+        pages = self._buses.page()
+        states: dict[str, ErrorState] = {name: state for state, name in NAMES.items()}
+        listening = GaugeMetricFamily(
+            "bordnetz_bus_listening", "bus: 1 if it is listened to", labels=["bus"]
+        )
+        state = GaugeMetricFamily(
+            "bordnetz_bus_state", "bus: error state of its controller", labels=["bus"]
+        )
+        gaps = CounterMetricFamily(
+            "bordnetz_bus_gaps", "bus: times it was not listened to", labels=["bus"]
+        )
+        errors = CounterMetricFamily(
+            "bordnetz_bus_errors", "bus: told by error frames", labels=["bus", "kind"]
+        )
+        lost = CounterMetricFamily(
+            "bordnetz_bus_interface", "bus: frames lost before any socket", labels=["bus", "kind"]
+        )
+        for bus, page in pages.items():
+            listening.add_metric([bus], page["listening"])
+            state.add_metric([bus], states[page["state"]])
+            gaps.add_metric([bus], page["gaps"])
+            for kind in KINDS:
+                errors.add_metric([bus, kind], page[kind])
+            lost.add_metric([bus, "dropped"], page["interfaceDropped"])
+            lost.add_metric([bus, "overrun"], page["interfaceOverrun"])
+        yield from (listening, state, gaps, errors, lost)
 
 
 class Figures(Collector):

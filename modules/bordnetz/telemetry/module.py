@@ -29,9 +29,10 @@ from bordnetz.errors import BordnetzError
 from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.bundle import Bundle, Bundles
+from bordnetz.telemetry.buses import Buses
 from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
-from bordnetz.telemetry.figures import Figures
+from bordnetz.telemetry.figures import BusFigures, Figures
 from bordnetz.telemetry.latest import Reading
 from bordnetz.telemetry.messages import ack_parcel, state_message
 from bordnetz.telemetry.state import EACH
@@ -101,7 +102,9 @@ class Telemetry(Module[Desired]):
             Bundles(bundles, vehicle, cache.parse) if cache else Bundles(bundles, vehicle)
         )
         _tell_problems(self._switch.bundle.catalogue)
-        self._books = Books([bus.name for bus in vehicle.buses])
+        names = [bus.name for bus in vehicle.buses]
+        self._books = Books(names)
+        self._buses = Buses(names, lambda: self._source.listening())
         self._tally = Tally()
         self._stopping = asyncio.Event()
         self._ended = False
@@ -122,8 +125,10 @@ class Telemetry(Module[Desired]):
             backlog,
             recorded=self._recorded,
             tally=self._tally,
+            want=self._source.want,
         )
         edge.metrics.registry.register(Figures(self._books, self._samples, self._tally))
+        edge.metrics.registry.register(BusFigures(self._buses))
         edge.report("vehicle", self._about_vehicle())
         try:
             async with asyncio.TaskGroup() as group:
@@ -134,6 +139,7 @@ class Telemetry(Module[Desired]):
                     group.create_task(collection.repeat_dictionary()),
                     group.create_task(collection.advance(TICK)),
                     group.create_task(_tell_state(edge, collection)),
+                    group.create_task(self._buses.tell(edge.report)),
                 ]
                 try:
                     await self._capture(collection)
@@ -198,6 +204,7 @@ class Telemetry(Module[Desired]):
             async for block in self._source:
                 for problem in block.problems:
                     log.warning("%s", problem)
+                self._buses.take(block)
                 await collection.take(block)
         if not self._stopping.is_set():
             log.info("the recording is over")
@@ -230,6 +237,7 @@ class Telemetry(Module[Desired]):
             "source": {"recorded": self._recorded, "ended": self._ended},
             "frames": self._books.totals(),
             "buses": self._books.by_bus(),
+            "capture": self._buses.page(),
         }
         if (cache := self._cache) is not None:
             status["dbc"] = {

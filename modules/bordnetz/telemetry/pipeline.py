@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bordnetz.batch.dictionary import Dictionary
-from bordnetz.batch.message import Clock, Draft, Stamp
+from bordnetz.batch.message import MOST_GAPS, Clock, Draft, Stamp, encode_gaps
 from bordnetz.batch.writer import Writer
 from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, Block, Frames
 from bordnetz.can.quality import Assessor
 from bordnetz.can.table import DecodeTable
 from bordnetz.can.transport.assembler import Assembler
 from bordnetz.can.validity import Validity
+from bordnetz.series import Gap
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import SECOND, Desired
 from bordnetz.telemetry.latest import Latest
@@ -93,11 +94,19 @@ class Pipeline:
         self._last = 0
         self._waits = 0
         self._heard = 0.0
+        self._gaps: tuple[Gap, ...] = ()
 
     @property
     def waiting(self) -> bool:
         """Whether there is something that time alone will move on."""
-        return bool(self._frames or self._writer.rows or self._open)
+        return bool(self._frames or self._writer.rows or self._open or self._gaps)
+
+    def rest(self, now: float) -> float | None:
+        """Seconds from ``now`` on in which nothing changes if no frame comes; None: for ever."""
+        ends = [] if self._began is None else [self._began + self._window]
+        if self._open:
+            ends.append(self._heard + QUIET)
+        return max(min(ends) - now, 0) if ends else None
 
     @property
     def held(self) -> int:
@@ -115,6 +124,8 @@ class Pipeline:
             Batches that are full now, usually none.
         """
         frames = len(block.classic) + len(block.fd)
+        if block.gaps:
+            self.note(block.gaps, now)
         if frames:
             self._pending.append(block)
             self._frames += frames
@@ -122,9 +133,17 @@ class Pipeline:
             self._books.arrived(block)
         return self.advance(now) if self._frames >= FULL else []
 
+    def note(self, gaps: tuple[Gap, ...], now: float) -> None:
+        """Tell of gaps with the next batch, or without samples at the end of the window."""
+        if not self._table.groups:
+            return
+        self._gaps = (*self._gaps, *gaps)[-MOST_GAPS:]
+        if self._began is None:
+            self._began, self._first = now, self._last
+
     def advance(self, now: float) -> list[Draft]:
         """Decode what has come, and close the window if it is over."""
-        drafts = self._decode(now)
+        drafts = self._telling(self._decode(now))
         if self._began is not None and (
             # A recording's clock tells more than ours; one that was set back ends the window too.
             now - self._began >= self._window
@@ -136,6 +155,7 @@ class Pipeline:
     def flush(self, now: float) -> list[Draft]:
         """Everything there is, now."""
         drafts = self._decode(now) + self._writer.flush(whole_blocks=False)
+        drafts = self._telling(drafts, alone=True)
         self._began, self._waits = None, 0
         return drafts
 
@@ -162,8 +182,21 @@ class Pipeline:
     def _close_window(self, now: float) -> list[Draft]:
         drafts = self._writer.flush(whole_blocks=self._whole_blocks and self._waits < PATIENCE)
         self._waits = 0 if drafts else self._waits + 1
+        drafts = self._telling(drafts, alone=not self._writer.rows)
         # What is kept has its next window, even if no frame ever follows.
         self._began, self._first = (now, self._last) if self._writer.rows else (None, 0)
+        return drafts
+
+    def _telling(self, drafts: list[Draft], *, alone: bool = False) -> list[Draft]:
+        """Let the first draft tell of the gaps; without one they get a message of their own."""
+        if not self._gaps or not (drafts or alone):
+            return drafts
+        stamp = self._writer.stamp
+        if drafts:
+            drafts = [drafts[0].telling(self._gaps, stamp.resolution), *drafts[1:]]
+        else:
+            drafts = [encode_gaps(self._gaps, self._writer.dictionary, stamp)]
+        self._gaps = ()
         return drafts
 
     def _decode(self, now: float) -> list[Draft]:
@@ -214,7 +247,9 @@ class Pipeline:
         self.latest.update(samples, now)
         self._last = int(frames.time[-1])
         if self._began is None:
-            self._began, self._first = now, self._last
+            self._began = now
+        if not self._writer.rows:  # The window may have begun with a gap, at no frame's time.
+            self._first = self._last
         return self._writer.add(samples)
 
 

@@ -9,6 +9,7 @@ from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.errors import BatchError
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.checks import Checks
+from bordnetz.can.filters import Interest, interests
 from bordnetz.can.table import DecodeTable
 from bordnetz.can.validity import watch
 from bordnetz.edge.message import MessageTooLargeError
@@ -106,6 +107,12 @@ class Planner:
             table = DecodeTable.compile(self.catalogue, dict.fromkeys(names, 0)) if names else None
             self._last_state = desired.state, table
         return table
+
+    def interests(self, desired: Desired) -> frozenset[Interest]:
+        """The frames that a configuration needs; from any thread."""
+        tables = self.plan(desired).table, self.state(desired)
+        groups = [group for table in tables if table is not None for group in table.groups]
+        return interests(self.catalogue, groups)
 
     def judge(self, desired: Desired) -> Iterator[Refusal]:
         """What matches no signal of this vehicle, and more signals than a message takes."""
