@@ -31,7 +31,10 @@ from bordnetz.series import EXTENDED, Cause
 ROWS = 3 * MOST_A_CALL
 """Frames in a block at most: more would leave the processor's caches while they are decoded."""
 
-_STANDARD_MASK = 0x7FF
+_STANDARD, _LARGEST, _EXTENDED = np.uint32(0x7FF), np.uint32(0x1FFF_FFFF), np.uint32(EXTENDED)
+"""The largest ids of 11 and 29 bits, and the mark of the latter, as numpy's own numbers: it
+compares them faster than Python's."""
+_NOT_ONE = np.zeros(0, np.bool_)
 _CAN_RAW_ERR_FILTER = 2
 """linux/can/raw.h; Python 3.11's socket module lacks it."""
 _CAN_ERR_MASK = 0x1FFF_FFFF
@@ -329,14 +332,19 @@ class Receiver:
         words = self._messages.words[:count]
         sizes = self._messages.sizes[:count]
         times = self._messages.times(count)
-        ids, length = frames["id"], frames["length"]
+        # Side by side, as eighty bytes apart every number costs a line of the cache.
+        ids, length = frames["id"].copy(), frames["length"].copy()
 
         remote = error = broken = health = None
-        data = (ids & (REMOTE | ERROR)) == 0
-        data &= (ids >= EXTENDED) | (ids <= _STANDARD_MASK)
-        is_classic = data & (sizes == CAN_BYTES) & (length <= CLASSIC_BYTES)
-        is_fd = data & (sizes == CANFD_BYTES) & (length <= FD_BYTES)
-        if not (is_classic | is_fd).all():
+        # Ids of 29 bits with the two flags unset are one range, those of 11 bits another.
+        data = (ids - _EXTENDED) <= _LARGEST
+        data |= ids <= _STANDARD
+        is_classic = data & (sizes == CAN_BYTES)
+        is_classic &= length <= CLASSIC_BYTES
+        is_fd = _NOT_ONE
+        if not is_classic.all():
+            is_fd = data & (sizes == CANFD_BYTES) & (length <= FD_BYTES)
+        if len(is_fd) and not (is_classic | is_fd).all():
             other = (sizes == CAN_BYTES) & ~is_classic
             is_error = other & ((ids & ERROR) != 0)
             is_remote = other & ((ids & (REMOTE | ERROR)) == REMOTE)
@@ -353,9 +361,9 @@ class Receiver:
             classic = Frames(
                 time=times[rows],
                 bus=bus[rows],
-                id=ids[rows].copy(),
+                id=ids[rows],
                 flags=np.zeros(len(kept), np.uint8),
-                length=kept.copy(),
+                length=kept,
                 data=_bytes(words[rows, 1] & _CLASSIC_MASKS[kept], CLASSIC_BYTES),
             )
         rows = _rows(is_fd)
@@ -364,13 +372,16 @@ class Receiver:
             fd = Frames(
                 time=times[rows],
                 bus=bus[rows],
-                id=ids[rows].copy(),
+                id=ids[rows],
                 # Kernels before 6.1 do not set FDF, and a sender on a Unix socket need not.
                 flags=(frames["flags"][rows] & np.uint8(BRS | ESI)) | np.uint8(FDF),
-                length=kept.copy(),
+                length=kept,
                 data=_bytes(words[rows, 1:9] & _FD_MASKS[kept], FD_BYTES),
             )
-        lost, self._lost_before = self._lost_before + self._lost(), np.zeros_like(self._lost_before)
+        lost = self._lost()
+        if self._lost_before.any():
+            lost += self._lost_before
+            self._lost_before[:] = 0
         return Block.of(
             self._buses,
             classic,

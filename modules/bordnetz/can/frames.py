@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,14 +68,7 @@ class Frames:
     @classmethod
     def empty(cls, width: int = CLASSIC_BYTES) -> Frames:
         """No frames, with room for ``width`` bytes of data each."""
-        return cls(
-            time=np.empty(0, np.int64),
-            bus=np.empty(0, np.uint8),
-            id=np.empty(0, np.uint32),
-            flags=np.empty(0, np.uint8),
-            length=np.empty(0, np.uint8),
-            data=np.empty((0, width), np.uint8),
-        )
+        return _empty(width)
 
     @classmethod
     def concat(cls, parts: Sequence[Frames], width: int = CLASSIC_BYTES) -> Frames:
@@ -95,6 +89,18 @@ class Frames:
                 for column in fields(cls)
             )
         )
+
+
+@cache
+def _empty(width: int) -> Frames:
+    return Frames(
+        time=np.empty(0, np.int64),
+        bus=np.empty(0, np.uint8),
+        id=np.empty(0, np.uint32),
+        flags=np.empty(0, np.uint8),
+        length=np.empty(0, np.uint8),
+        data=np.empty((0, width), np.uint8),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +160,19 @@ class Block:
         classic = Frames.empty(CLASSIC_BYTES) if classic is None else classic
         fd = Frames.empty(FD_BYTES) if fd is None else fd
         none = np.zeros(buses, np.int64)
-        remote = none if remote is None else remote
-        error = none if error is None else error
-        broken = none if broken is None else broken
-        data = np.bincount(classic.bus, minlength=buses) + np.bincount(fd.bus, minlength=buses)
+        received = np.bincount(classic.bus, minlength=buses).astype(np.int64, copy=False)
+        if len(fd):
+            received += np.bincount(fd.bus, minlength=buses)
+        for count in (remote, error, broken):
+            if count is not None:
+                received += count
         return cls(
             classic=classic,
             fd=fd,
-            received=data + remote + error + broken,
-            remote=remote,
-            error=error,
-            broken=broken,
+            received=received,
+            remote=none if remote is None else remote,
+            error=none if error is None else error,
+            broken=none if broken is None else broken,
             lost=none if lost is None else lost,
             unbound=unbound,
             illegible=illegible,
