@@ -18,6 +18,7 @@ from bench.row import Row
 GROUPS = {
     "decode": "decoding, against cantools",
     "ceiling": "the most that one core takes",
+    "validity": "checks of frames and quality of samples, as a share of capture and decoding",
     "encode": "encoding batches",
     "process": "the telemetry process at a steady load, with a hub",
     "wire": "wire size, against the row layout",

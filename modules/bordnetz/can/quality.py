@@ -34,8 +34,9 @@ _SIGN = {Kind.FLOAT16: 15, Kind.FLOAT32: 31, Kind.FLOAT64: 63}
 class Assessor:
     """Tells the quality of samples.
 
-    Raw values are compared as integers.  Those of other kinds are brought into an order first in
-    which they are integers, so that a block takes a fixed number of numpy calls.
+    Raw values are compared as integers, those of other kinds in an order in which they are some.
+    A series' signals are looked at by their lowest and highest values first, so that only those
+    of which one value is not well take more.
 
     Args:
         catalogue: All messages.
@@ -62,7 +63,10 @@ class Assessor:
         ).reshape(-1, 2)
         self._error, self._absent = said.T.copy()
         self._shift = np.array([_indicator_shift(place) for place, _ in fields], np.int64)
-        self._any_j1939 = bool((said != _NEVER).any())
+        self._from = np.where(self._error == _NEVER, _HIGHEST, self._error << self._shift)
+        unasked = ~self._asked.repeat(size)
+        self._low[unasked] = _LOWEST
+        self._high[unasked] = self._from[unasked] = _HIGHEST
         self._kind = np.array([place.signal.kind for place, _ in fields], np.int8)
         self._special = bool(self._kind.any())
         silence = Silence(catalogue, groups)
@@ -86,36 +90,61 @@ class Assessor:
                 uint8, shape (n,); None where nothing is checked.
             late: From `follow`.
         """
-        asked = self._asked.take(samples.group)
+        flags = np.zeros(len(samples), np.uint8)
+        if not len(samples):
+            return replace(samples, quality=flags)
+        # Each signal of each series is a run of values.
         width = samples.width.astype(np.int64)
-        start = width.cumsum() - width
+        start: NDArray[np.int64] = width.cumsum() - width
         field = (self._first.take(samples.group) - start).repeat(width)
         field += np.arange(len(field))
         count = samples.count.repeat(width)
-        values = samples.values
-        if self._special:
-            values = _ordered(values, self._kind.take(field).repeat(count))
-        wrong = values < self._low.take(field).repeat(count)
-        wrong |= values > self._high.take(field).repeat(count)
-        flags = wrong.view(np.uint8) * np.uint8(Quality.OUT_OF_RANGE)
-        if self._any_j1939:
-            top = samples.values >> self._shift.take(field).repeat(count)
-            for indicator, flag in (
-                (self._error, Quality.ERROR),
-                (self._absent, Quality.NOT_AVAILABLE),
-            ):
-                at = (top == indicator.take(field).repeat(count)).nonzero()[0]
-                flags[at] = flag
+        begin: NDArray[np.int64] = count.cumsum() - count
+        self._assess_values(samples.values, field, begin, count, flags)
         of_row = self._of_rows(samples, checked, late)
         if of_row is not None:
             row: NDArray[np.int64] = (samples.count.cumsum() - samples.count).repeat(width)
-            begin: NDArray[np.int64] = count.cumsum() - count
-            at = (row - begin).repeat(count)
-            at += np.arange(len(at))
-            flags |= of_row.take(at)
-        if not asked.all():
-            flags *= asked.repeat(samples.count * width).view(np.uint8)
+            asked = self._asked.take(samples.group).repeat(width).nonzero()[0]
+            there = count.take(asked)
+            at = _places(begin.take(asked), there)
+            flags[at] |= of_row.take(_places(row.take(asked), there))
         return replace(samples, quality=flags)
+
+    def _assess_values(
+        self,
+        raw: NDArray[np.int64],
+        field: NDArray[np.int64],
+        begin: NDArray[np.int64],
+        count: NDArray[np.int64],
+        flags: NDArray[np.uint8],
+    ) -> None:
+        """Set the flags that values get for themselves: ``count[i]`` from ``begin[i]`` on a run."""
+        values = raw
+        if self._special:
+            kind = self._kind.take(field)
+            special = kind.nonzero()[0]
+            if len(special):
+                at = _places(begin.take(special), count.take(special))
+                values = raw.copy()
+                values[at] = _ordered(raw.take(at), kind.take(special).repeat(count.take(special)))
+        lowest = np.minimum.reduceat(values, begin)
+        highest = np.maximum.reduceat(values, begin)
+        odd = lowest < self._low.take(field)
+        odd |= highest > self._high.take(field)
+        odd |= highest >= self._from.take(field)
+        runs = odd.nonzero()[0]
+        if not len(runs):
+            return
+        there = count.take(runs)
+        at = _places(begin.take(runs), there)
+        each = field.take(runs).repeat(there)
+        some = values.take(at)
+        wrong = (some < self._low.take(each)) | (some > self._high.take(each))
+        found = wrong * np.uint8(Quality.OUT_OF_RANGE)
+        top = some >> self._shift.take(each)
+        found[top == self._error.take(each)] = Quality.ERROR
+        found[top == self._absent.take(each)] = Quality.NOT_AVAILABLE
+        flags[at] = found
 
     @staticmethod
     def _of_rows(
@@ -139,6 +168,13 @@ class Assessor:
             silent = here * np.uint8(Quality.AFTER_SILENCE)
             said = silent if said is None else said | silent
         return said
+
+
+def _places(begin: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The indices of runs of ``count[i]`` from ``begin[i]`` on, one behind the other."""
+    at: NDArray[np.int64] = (begin - count.cumsum() + count).repeat(count)
+    at += np.arange(len(at))
+    return at
 
 
 def _fields(message: Message, group: Group) -> Iterable[tuple[Field, bool]]:
