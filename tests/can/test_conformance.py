@@ -8,7 +8,7 @@ from pathlib import Path
 import cantools
 import pytest
 from conformance.bits import by_bits
-from conformance.compare import cantools_decodes, compare, compare_file
+from conformance.compare import cantools_decodes, compare, compare_file, said_differently
 from conformance.payloads import GENERATED, WHOLE, payloads
 from conformance.peer import load, mark_multiplexers
 from decode_oracle import assert_raw_equal, by_cantools, catalogue
@@ -48,6 +48,26 @@ def test_a_signal_that_is_read_in_another_way_is_noticed(here: str, there: str) 
     tally = compare(database(TEXT.replace(here, there)), table, 8, GENERATED, 1)
     assert tally.mismatches > 0
     assert tally.told[0].startswith("M ")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "told"),
+    [
+        ('"km/h"', '"mph"', "Speed has the unit km/h instead of mph"),
+        ("[0|250]", "[0|260]", "Speed has the limits (0.0, 250.0)"),
+        ('1 "on"', '1 "off"', "Speed has the texts ((1, 'on'),) instead of {1: 'off'}"),
+        ("BO_ 1 20", "BO_ 1 30", "cycle 20 instead of 30"),
+    ],
+)
+def test_what_is_said_of_a_signal_is_compared(here: str, there: str, told: str) -> None:
+    text = (
+        'VERSION ""\nBO_ 1 M: 8 X\n SG_ Speed : 0|8@1+ (1,0) [0|250] "km/h" X\n'
+        'VAL_ 1 Speed 1 "on" ;\nBA_DEF_ BO_ "GenMsgCycleTime" INT 0 100;\n'
+        'BA_DEF_DEF_ "GenMsgCycleTime" 0;\nBA_ "GenMsgCycleTime" BO_ 1 20;\n'
+    )
+    (ours,) = catalogue(text).messages[0]
+    assert list(said_differently(ours, *database(text).messages)) == []
+    assert list(said_differently(ours, *database(text.replace(here, there)).messages)) == [told]
 
 
 def test_signals_read_bit_by_bit_are_those_of_cantools() -> None:

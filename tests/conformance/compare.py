@@ -23,6 +23,7 @@ from decode_oracle import (
 )
 
 from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.dbc import Message as OurMessage
 from bordnetz.can.table import DecodeTable
 
 from .bits import by_bits
@@ -82,9 +83,28 @@ def compare_file(file: Path, depth: Depth, seed: int = 1) -> Tally:
             tally.differ(f"cantools alone has message {theirs[frame_id].name}")
     for frame_id in ours.keys() - theirs.keys():
         tally.differ(f"cantools has no message {ours[frame_id].name}")
+    if not peer.mended:
+        for message in loaded.messages[0]:
+            for difference in said_differently(message, theirs[message.id]):
+                tally.differ(f"{message.name}: {difference}")
     tally.told = [f"{file.name}: {words}" for words in tally.told]
     tally.files, tally.mended = 1, int(peer.mended)
     return tally
+
+
+def said_differently(ours: OurMessage, theirs: Message) -> Iterator[str]:
+    """Where unit, texts, limits or cycle are not what cantools reads in the same file."""
+    if ours.cycle != (theirs.cycle_time or 0):
+        yield f"cycle {ours.cycle} instead of {theirs.cycle_time}"
+    for place in ours.fields:
+        signal = theirs.get_signal_by_name(place.signal.name)
+        texts = {int(raw): str(text) for raw, text in (signal.choices or {}).items()}
+        if dict(place.signal.choices) != texts:
+            yield f"{signal.name} has the texts {place.signal.choices} instead of {texts}"
+        if place.signal.unit != (signal.unit or ""):
+            yield f"{signal.name} has the unit {place.signal.unit} instead of {signal.unit}"
+        if place.limits and place.limits != (float(signal.minimum), float(signal.maximum)):
+            yield f"{signal.name} has the limits {place.limits}"
 
 
 def compare_text(text: str, width: int, depth: Depth, seed: int) -> Tally:
