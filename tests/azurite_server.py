@@ -1,8 +1,8 @@
 """Azurite, Microsoft's stand-in for Azure Blob Storage: the real server, from npm."""
 
 import os
+import re
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -23,12 +23,11 @@ def azurite(folder: Path):
     program = FOLDER / "node_modules/azurite/dist/src/blob/main.js"
     if shutil.which("node") is None or not program.is_file():
         pytest.skip(f"Azurite is not here: npm install --prefix build/azurite azurite@{VERSION}")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)]
+    # Any free port; which one it is it says when it listens.
+    options = ["--blobHost", "127.0.0.1", "--blobPort", "0", "--location", str(folder)]
     options += ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
-    with (folder / "azurite.log").open("wb") as log:
+    path = folder / "azurite.log"
+    with path.open("wb") as log:
         process = subprocess.Popen(
             ["node", str(program), *options],
             stdout=log,
@@ -36,16 +35,12 @@ def azurite(folder: Path):
             env={**os.environ, "NODE_ENV": "production"},
         )
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "azurite.log").read_text()
-                assert time.monotonic() < deadline, "Azurite does not start"
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/{ACCOUNT}"
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"listens on (http://\S+)\n", path.read_text())):
+            assert process.poll() is None, path.read_text()
+            assert time.monotonic() < deadline, "Azurite does not start"
+            time.sleep(0.1)
+        yield f"{found[1]}/{ACCOUNT}"
     finally:
         process.terminate()
         process.wait()

@@ -53,7 +53,7 @@ class Ends:
             done.set_result(None)
 
         self.loop.call_soon_threadsafe(take)
-        done.result(10)
+        done.result(60)
 
     def close(self):
         self.loop.call_soon_threadsafe(self.loop.stop)

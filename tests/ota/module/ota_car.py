@@ -17,7 +17,10 @@ from bordnetz.laptop.hub.control import ControlError
 from bordnetz.laptop.store.command import signed_url
 from bordnetz.release.command import release
 
-PATIENCE = 60
+PATIENCE = 90
+TELLS = 10
+"""Seconds between two messages of telemetry; what they say is forgotten after 30."""
+
 CAR = "vehicle"
 ROUTES = {
     "events": "FROM /messages/modules/ota/outputs/events INTO $upstream",
@@ -122,6 +125,7 @@ class Car:
         values = {"fleet": fleet.release, "folder": folder, "health": health}
         text = VEHICLE.format(workshop=str(workshop).lower(), **values)
         (folder / "vehicle.toml").write_text(text)
+        self._signals, self._said = {}, 0.0
         self.process = None
         self.start()
 
@@ -187,6 +191,8 @@ class Car:
     def until(self, holds, what):
         end = time.monotonic() + PATIENCE
         while not holds():
+            if self._signals and time.monotonic() - self._said > TELLS:
+                self.says(**self._signals)
             assert time.monotonic() < end, f"not within {PATIENCE} s: {what}\n{self.tail()}"
             assert self.process.poll() is None, f"ended with {self.process.poll()}\n{self.tail()}"
             time.sleep(0.05)
@@ -214,7 +220,8 @@ class Car:
         return answers[-1]
 
     def says(self, **signals):
-        """What telemetry tells of the car's signals."""
+        """What telemetry tells of the car's signals, from here on again and again as it does."""
+        self._signals, self._said = signals, time.monotonic()
         body = {"time": time.time(), "signals": signals, "ages": dict.fromkeys(signals, 0)}
         self.hub.control.send("ota", "state", body)
 
