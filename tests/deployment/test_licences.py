@@ -31,7 +31,7 @@ def test_the_table_names_every_pin_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", sorted(PINS))
 def test_a_licence_is_the_one_the_package_states(name: str) -> None:
-    stated = metadata(name)["License-Expression"] or metadata(name)["License"]
+    stated = metadata(name).get("License-Expression") or metadata(name).get("License")
     licence = ROWS[name][1]
     if stated == "BSD":
         # Which of its variants is in the licence file alone.

@@ -167,6 +167,7 @@ async def test_a_second_connection_of_a_module_ends_the_first(place):
     writer.close()
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
 async def test_the_certificate_is_of_the_hubs_own_authority_alone(place):
     with pytest.raises(ssl.SSLCertVerificationError):
         await asyncio.open_connection(place.address, 8883, ssl=ssl.create_default_context())

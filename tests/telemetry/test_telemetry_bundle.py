@@ -19,15 +19,21 @@ OTHER = NEW.replace("Extra", "Other").replace("Speed", "Pace")
 
 
 def answers(hub):
-    """All answers about bundles so far."""
+    """All answers about bundles so far, in the order in which they came."""
     return [content for _, content in heard(hub, "bundleAck")]
+
+
+def refusals_first(some):
+    """The order in which they were sent; of messages sent together one may overtake another."""
+    return sorted(some, key=lambda answer: answer["accepted"])
 
 
 def announce(hub, name, count=1):
     """Announces a bundle as the update module does; the answers that follow."""
     before = len(answers(hub))
     hub.control.send("telemetry", "bundle", {"hash": name, "path": f"/nowhere/{name}"})
-    return eventually(lambda: answers(hub), lambda now: len(now) >= before + count)[before:]
+    now = eventually(lambda: answers(hub), lambda now: len(now) >= before + count)
+    return refusals_first(now[before:])
 
 
 def accepted(name, signals):
@@ -169,7 +175,9 @@ def test_a_chosen_bundle_that_does_not_load_gives_way_to_the_vehicles_own_file(d
     car.choose(name)
     hub = deploy(collect=MOTOR)
     module = start(hub).collecting(3)
-    refusal, running = eventually(lambda: answers(hub), lambda found: len(found) == 2)
+    refusal, running = refusals_first(
+        eventually(lambda: answers(hub), lambda found: len(found) == 2)
+    )
     assert (refusal["hash"], refusal["accepted"]) == (name, False)
     assert "drive.dbc: line 1" in refusal["reason"]
     assert running == accepted("", 9)

@@ -311,7 +311,8 @@ def _manager(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolManag
 
 def _pools(meter: Meter) -> dict[str, Any]:
     """Pools of connections whose every byte is counted."""
-    answer = partial(_Response, meter)
+    # Static, for otherwise Python 3.14 makes a method of what is called as a class is.
+    answer = staticmethod(partial(_Response, meter))
 
     class Plain(HTTPConnection):
         response_class = answer  # type: ignore[assignment]
