@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import cantools
 import numpy as np
 from cantools.database.can import Database
 
+from bench.row import Row, at_most
 from bordnetz.batch.writer import settle_heap
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.frames import Frames
@@ -196,22 +197,16 @@ class Times:
         """Median, microseconds."""
         return statistics.median(self._seconds[work]) / len(self._trace.frames) * 1e6
 
-    def row(self, name: str, work: str, budget: float | None, **more: Any) -> dict[str, Any]:
+    def row(self, name: str, work: str, budget: float | None, **more: Any) -> Row:
         """A row whose ratio, the median over all rounds, has a budget."""
         pairs = zip(self._seconds["cantools"], self._seconds[work], strict=True)
         ratio = statistics.median(theirs / ours for theirs, ours in pairs)
-        return {
-            "name": f"{name} ({self._trace.name})",
-            "value": self.each_frame(work),
-            "unit": "us/frame",
-            "ratio": ratio,
-            "budget": budget,
-            "peer": self.theirs,
-            "ok": budget is None or ratio >= budget,
-        } | more
+        name, value = f"{name} ({self._trace.name})", self.each_frame(work)
+        row = at_most(name, value, "us/frame", None, self.theirs, versus="cantools", **more)
+        return row | {"ratio": ratio, "budget": budget, "ok": budget is None or ratio >= budget}
 
 
-def measure(trace: Trace, budgets: Mapping[int, float | None]) -> list[dict[str, Any]]:
+def measure(trace: Trace, budgets: Mapping[int, float | None]) -> list[Row]:
     """The rows of one trace, all signals."""
     works = {f"physical {size}": ours(trace, trace.table, size) for size in {*LINE, *budgets}}
     works |= {f"raw {size}": ours(trace, trace.table, size, raw=True) for size in budgets}
@@ -235,17 +230,7 @@ def measure(trace: Trace, budgets: Mapping[int, float | None]) -> list[dict[str,
         ("decode, each value", each * 1000, "ns", VALUE_BUDGET),
     ):
         budget = None if scale is None else round(most * scale, 1)
-        rows.append(
-            {
-                "name": f"{name} ({trace.name})",
-                "value": cost,
-                "unit": unit,
-                "ratio": None,
-                "budget": budget,
-                "peer": None,
-                "ok": budget is None or cost <= budget,
-            }
-        )
+        rows.append(at_most(f"{name} ({trace.name})", cost, unit, budget))
     return rows
 
 
@@ -257,7 +242,7 @@ def line(sizes: Sequence[float], costs: Sequence[float]) -> tuple[float, float]:
     return begin, steep
 
 
-def measure_wanted(trace: Trace) -> dict[str, Any]:
+def measure_wanted(trace: Trace) -> Row:
     """The row for some of the signals, picked at random from all."""
     names = trace.catalogue.names
     some = np.random.default_rng(1).choice(names, WANTED, replace=False).tolist()
@@ -267,7 +252,7 @@ def measure_wanted(trace: Trace) -> dict[str, Any]:
     return times.row(name, "wanted", WANTED_BUDGET)
 
 
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     """Ours beside cantools' (``peer``) in microseconds a frame, and their ``ratio``.
 
     Rows with a ``budget`` hold the ratio to it, or the value where there is no ratio; ``block`` is
@@ -281,15 +266,6 @@ def rows() -> list[dict[str, Any]]:
         *measure(replace(three, frames=three.frames[:FRAMES]), BUDGETS),
         measure_wanted(replace(one, frames=one.frames[:FRAMES])),
     ]
-
-
-def ratios(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Frames a block to cantools' CPU time / ours, physical values on both sides."""
-    return {
-        str(row["block"]): row["ratio"]
-        for row in rows
-        if "block" in row and "physical" in row["name"]
-    }
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ from bench.row import Row
 
 GROUPS = {
     "decode": "decoding, against cantools",
+    "start": "process start, as the decoder and as the telemetry module",
     "ceiling": "the most that one core takes",
     "validity": "checks of frames and quality of samples, as a share of capture and decoding",
+    "capture": "receiving, against python-can",
     "encode": "encoding batches",
     "process": "the telemetry process at a steady load, with a hub",
     "wire": "wire size, against the row layout",
