@@ -28,7 +28,9 @@ MOST_OPEN = 8192
 
 _STANDARD = np.uint32(2048)
 _FOREVER = np.iinfo(np.int64).max
-_FATES = len(Fate)
+_FATES = int(Fate.EXCESS) + 1
+_FEW = 16
+"""Up to so many ids are looked for one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,7 @@ class Assembler:
             # The short ones among messages of one id come without transport frames; they join
             # those of this block, or they would be decoded out of order.
             heads = good[found.piece[found.place == 0]]
-            alone = np.isin(_key(frames.bus, frames.id), _key(pool.bus[heads.row], heads.id))
+            alone = _among(frames, pool.bus[heads.row], heads.id)
             alone &= ~transport
             if not alone.any():
                 break
@@ -263,12 +265,13 @@ class Assembler:
             minlength=self._buses * _FATES,
         ).reshape(self._buses, _FATES)
         before = np.bincount(held.bus[counts[: len(held)]], minlength=self._buses)
-        self._held[width] = pool[fate == Fate.OPEN]
+        still = fate == Fate.OPEN
+        self._held[width] = pool[still] if still.any() else Frames.empty(width)
         self._deadline[width] = found.deadline
         return Assembled(
             rest=frames[~taken | ~self._counts(frames)],
             not_asked=books[:, Fate.NOT_ASKED],
-            dropped={reason: books[:, Fate[reason.upper()]] for reason in REASONS},
+            dropped={reason: books[:, fate] for reason, fate in REASONS.items()},
             held=books[:, Fate.OPEN] - before,
             _work=(pool, good, found, counts) if len(found.last) else None,
         )
@@ -291,6 +294,17 @@ class Assembler:
             whole.head[:] = whole.total[:] = pool.length[rows]
             parts.append(whole)
         return Packets.merge(parts)
+
+
+def _among(frames: Frames, bus: NDArray[np.uint8], ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which frames have one of these pairs of bus and id; bool, shape (n,)."""
+    pairs = set(zip(bus.tolist(), ids.tolist(), strict=True))
+    if len(pairs) > _FEW:
+        return np.isin(_key(frames.bus, frames.id), _key(bus, ids))
+    found = np.zeros(len(frames), bool)
+    for one, number in pairs:
+        found |= (frames.id == np.uint32(number)) & (frames.bus == np.uint8(one))
+    return found
 
 
 def _key(bus: NDArray[np.uint8], ids: NDArray[np.uint32]) -> NDArray[np.int64]:

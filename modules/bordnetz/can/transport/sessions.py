@@ -18,6 +18,7 @@ from bordnetz.can.transport.packets import Fate, Packets, Role
 _SLACK = 1_000_000_000
 """ns: by so much the frames of one bus may reach us later than younger ones of another."""
 _FOREVER = np.iinfo(np.int64).max
+_NOTHING = np.int8(0)
 _NUMBERS = 1 << 32
 """More than there are sequence numbers."""
 
@@ -164,25 +165,14 @@ def _events(
     count = counted.cumsum()
     done = (count - (count - counted)[head]) == need
     done &= counted | (edge & (need == 0))
-    return np.select(
-        [
-            late,
-            (p.role == Role.ABORT) & (p.about == p.about[head]),
-            edge & (total > longest),
-            short,
-            wrong,
-            done,
-        ],
-        [
-            np.int8(Fate.INCOMPLETE),
-            np.int8(Fate.ABORTED),
-            np.int8(Fate.EXCESS),
-            np.int8(Fate.MALFORMED),
-            np.int8(Fate.SEQUENCE),
-            np.int8(Fate.COMPLETE),
-        ],
-        np.int8(0),
-    )
+    # What stands further down counts first.
+    event = np.where(done, Fate.COMPLETE, _NOTHING)
+    event[wrong] = Fate.SEQUENCE
+    event[short] = Fate.MALFORMED
+    event[edge & (total > longest)] = Fate.EXCESS
+    event[(p.role == Role.ABORT) & (p.about == p.about[head])] = Fate.ABORTED
+    event[late] = Fate.INCOMPLETE
+    return event
 
 
 def _without_room(
