@@ -5,6 +5,7 @@ import pytest
 import transport_sender as sender
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from telemetry_help import call, eventually
 from test_telemetry_pipeline import EPOCH, balanced, read
 
 from bordnetz.batch.message import Resolution, Stamp
@@ -296,3 +297,23 @@ def test_the_books_balance_and_no_whole_message_is_lost_whatever_is_missing(cata
     last = found.get(("truck.Map.First", MAP_ID | 3), ([], []))[0]
     far = found.get(("truck.Answer.Far", ANSWER), ([], []))[0]
     assert sorted(last + far) == whole
+
+
+def test_a_running_module_puts_together_what_comes_on_its_buses(deploy, start, car):
+    (car.folder / "truck.dbc").write_text(TRUCK)
+    isotp = f"[[bus.isotp]]\nrequest = {ASK}\nresponse = {ANSWER}\n"
+    car.file.write_text(car.file.read_text() + isotp)
+    hub = deploy(collect=[{"match": "truck.Map.Last"}, {"match": "truck.Answer.Far"}])
+    start(hub).logged("collecting 2 of ")
+    sent = [*a_map(1, 200), *an_answer(1, 55)]
+    car.send(block(sent).classic, bus="truck")
+    page = eventually(
+        lambda: call(hub, "status")["frames"], lambda page: page["received"] == len(sent)
+    )
+    # One frame of flow control carries nothing.
+    assert (page["decoded"], page["notAsked"]) == (len(sent) - 1, 1)
+    shown = {one["name"]: (one["id"], one["value"]) for one in call(hub, "snapshot")["signals"]}
+    assert shown == {
+        "truck.Map.Last": ("0x18FEE303", 75),
+        "truck.Answer.Far": ("0x7E8", 55),
+    }
