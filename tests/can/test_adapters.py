@@ -1,9 +1,11 @@
 """Buses behind python-can, on its virtual interface."""
 
+import asyncio
+
 import can
 import numpy as np
 import pytest
-from canhelp import frames_of, read_until, vehicle_of
+from canhelp import frames_of, read_until, until, vehicle_of
 
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import BRS, ESI, FDF
@@ -119,6 +121,23 @@ def test_the_hosts_own_times_are_kept() -> None:
         assert block.classic.time.tolist() == [1_699_999_990_123_456_000]
     assert adapter.drain() is None
     adapter.close()
+
+
+async def test_an_adapter_that_is_unplugged_has_a_gap_until_it_is_there_again() -> None:
+    vehicle = vehicle_of({"interface": "virtual", "channel": "plug"})
+    async with open_source(vehicle) as source:
+        await asyncio.to_thread(until, lambda: source._adapters[0] is not None)
+        source._adapters[0]._bus.shutdown()
+        block = await read_until(source, lambda block: len(block.gaps) == 2)
+        begun, over = block.gaps
+        assert (begun.cause, begun.end) == (Cause.FAILED, None)
+        assert over.start == begun.start
+        assert over.end is not None
+        assert "can no longer be read: " in block.problems[0]
+        with can.Bus("plug", "virtual") as bus:
+            bus.send(message(5))
+        block = await read_until(source, lambda block: len(block.classic) == 1)
+        assert block.classic.id.tolist() == [5]
 
 
 async def refusal(vehicle: Vehicle) -> str:
