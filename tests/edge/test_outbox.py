@@ -282,6 +282,23 @@ def test_a_damaged_file_is_moved_aside_when_it_is_opened(path, caplog):
     assert "moved to outbox.db.damaged" in caplog.text
 
 
+def test_damage_that_sqlite_has_no_words_for_is_damage(path):
+    with Outbox(path, ROOMY) as outbox:
+        outbox.put(letter(), 5)
+    content = path.read_bytes()
+    # A name in the schema, which SQLite's error message quotes, is no text any more.
+    place = content.index(b"tablemessagemessage") + len(b"table")
+    path.write_bytes(
+        content[:place]
+        + b"\xff\xfe"
+        + content[place + 2 :].replace(b"CREATE TABLE message", b"CREATE \xbdABLE message")
+    )
+    with Outbox(path, ROOMY) as outbox:
+        assert outbox.put(letter(), 5) == 1
+        assert outbox.set_aside == 1
+    assert path.with_name("outbox.db.damaged").exists()
+
+
 def test_damage_found_later_costs_one_error_and_the_next_message_is_taken(path):
     with Outbox(path, ROOMY) as outbox:
         for _ in range(50):

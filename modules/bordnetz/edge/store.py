@@ -151,7 +151,7 @@ class Store:
         """
         try:
             yield self._open_or_replace() if self._db is None else None
-        except (sqlite3.Error, OSError, _UnusableError) as error:
+        except (sqlite3.Error, UnicodeError, OSError, _UnusableError) as error:
             unusable = self._unusable(error)
             if unusable is not None:
                 self._move_aside(unusable)
@@ -216,7 +216,7 @@ class Store:
     def _open_or_replace(self) -> Contents:
         try:
             return self._open()
-        except (sqlite3.Error, _UnusableError) as error:
+        except (sqlite3.Error, UnicodeError, _UnusableError) as error:
             unusable = self._unusable(error)
             if unusable is None:
                 raise
@@ -280,7 +280,7 @@ class Store:
                 for setting in _SETTINGS:
                     db.execute(setting)
                 found: tuple[str] = db.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             return _says_damaged(error)
         return found[0] != "ok"
 
@@ -299,6 +299,9 @@ class Store:
 
 
 def _says_damaged(error: Exception) -> bool:
+    if isinstance(error, UnicodeError):
+        # SQLite's words quote a name in the schema that is no text any more.
+        return True
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
