@@ -1,5 +1,9 @@
 """The checks of the vehicle file, from frames to status and figures."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from telemetry_help import MOTOR, Car, call, eventually, frames, motor
@@ -12,6 +16,7 @@ from bordnetz.can.validity import Validity, watch
 from bordnetz.can.vehicle import Bus, Vehicle
 from bordnetz.edge.outbox import Outbox
 from bordnetz.errors import BordnetzError
+from bordnetz.series import Quality
 from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.bundle import Bundles
@@ -19,7 +24,7 @@ from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.figures import Figures
 from bordnetz.telemetry.plan import Planner
-from bordnetz.telemetry.tally import SHOWN, Tally
+from bordnetz.telemetry.tally import FINDINGS, SHOWN, Tally
 
 CHECK = '\n[[checks.message]]\nname = "drive.{}"\nprofile = "counter"\ncounter = "Gear"\n'
 SAMPLES = {"decoded": 0, "stored": 0, "dropped": {}}
@@ -132,3 +137,32 @@ def test_a_running_module_tells_what_its_checks_have_found(deploy, start, car):
     checks = eventually(lambda: call(hub, "status")["checks"], lambda told: told["frames"] == 3)
     assert checks["worst"] == {"drive.Motor": {"frames": 3, "missing": 1}}
     assert process.figure("bordnetz_checks_findings_total") == 1
+
+
+# -- docs/telemetry.md
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
+
+
+def section(heading):
+    return re.split(r"\n## ", PAGE.split(f"\n## {heading}\n")[1])[0]
+
+
+def first_cells(text, heading):
+    """The code words of the first column of a table."""
+    lines = text[text.index(f"| {heading} |") :].split("\n\n")[0].splitlines()[2:]
+    return [word for line in lines for word in re.findall(r"`(\w+)`", line.split("|")[1])]
+
+
+def test_the_checks_of_the_page_are_those_that_a_vehicle_file_takes():
+    example = re.findall(r"```toml\n(.*?)```", section("Checks"), re.DOTALL)[0]
+    checks = Checks.model_validate(tomllib.loads(example)["checks"])
+    assert checks.cycles
+    assert [check.profile for check in checks.messages] == ["P01", "P02", "counter"]
+    assert first_cells(section("Checks"), "profile") == ["P01", "P02", "counter"]
+
+
+def test_the_page_names_every_finding_and_every_quality():
+    assert first_cells(section("Checks"), "finding") == list(FINDINGS)
+    assert set(first_cells(section("Quality"), "name")) == set(Quality(0xFF).words())
