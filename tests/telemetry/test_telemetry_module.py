@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 import pytest
 from telemetry_help import MOTOR, NO_BUNDLES, frames, motor
 
+from bordnetz.can.cache import Cache
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import Block
 from bordnetz.can.sources.source import Source
@@ -149,3 +150,15 @@ async def test_a_stopped_module_stores_everything(edge, car):
     await module.stop()
     await running
     assert module.status()["samples"] == {"decoded": 70, "stored": 70, "held": 0, "dropped": {}}
+
+
+def test_a_later_start_reads_dbc_files_as_they_were_kept(car, tmp_path):
+    counts = []
+    for _ in range(2):
+        cache = Cache(tmp_path / "dbc")
+        module = Telemetry(car.vehicle, Bus([]), NO_BUNDLES, cache=cache)
+        counts.append(module.status()["dbc"])
+    assert counts == [
+        {"kept": 0, "parsed": 2, "damaged": 0, "failed": 0},
+        {"kept": 2, "parsed": 0, "damaged": 0, "failed": 0},
+    ]
