@@ -9,7 +9,7 @@ ONLY ?=
 PIN_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help setup drive test check format bench conformance faults sbom pins clean
+.PHONY: help setup drive test check format bench bench-quick conformance faults sbom pins clean
 
 help:  ## What can be typed here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,8 +34,17 @@ check: $(VENV)/.ready  ## Format, lint, types, import rules; changes nothing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.ready  ## Side by side with peers in one run; writes build/bench.json
+bench: $(VENV)/.ready build/peers/.ready  ## Side by side with peers in one run; writes build/bench.json
 	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/.ready  ## The ratios that a change must not spoil, in a minute
+	$(BIN)/python -m bench --only quick --output build/bench-quick.json
+
+# The peers as their makers publish them, apart from what bordnetz needs.
+build/peers/.ready: requirements/peers.txt
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip install --quiet --require-hashes -r requirements/peers.txt
+	touch $@
 
 conformance: $(VENV)/.ready  ## Every frame of every DBC file beside cantools; writes build/conformance.json
 	PYTHONPATH=tests:tests/can $(BIN)/python -m conformance $(ARGS)
@@ -55,6 +64,7 @@ sbom: $(VENV)/.ready  ## Software bill of materials of the image (CycloneDX), bu
 pins:  ## Compile requirements/*.txt anew from pyproject.toml (needs uv)
 	uv pip compile $(PIN_FLAGS) pyproject.toml -o requirements/run.txt
 	uv pip compile $(PIN_FLAGS) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	uv pip compile $(PIN_FLAGS) requirements/peers.in -o requirements/peers.txt
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv* build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

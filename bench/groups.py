@@ -22,7 +22,9 @@ GROUPS = {
     "validity": "checks of frames and quality of samples, as a share of capture and decoding",
     "capture": "receiving, against python-can",
     "encode": "encoding batches",
+    "share": "share of a core at a steady load, against python-can and cantools",
     "process": "the telemetry process at a steady load, with a hub",
+    "peers": "decoders of other projects",
     "wire": "wire size, against the row layout",
     "release": "signing a fleet's metadata, against its signatures alone",
     "ota": "updates: a large file, downloads that are killed, a delta",
@@ -31,6 +33,9 @@ GROUPS = {
 
 ``rows()`` gives the rows, or the rows and lines that say what is left out and why.
 """
+
+QUICK = {"quick": "ratios that a change must not spoil"}
+"""Not among the others: its rows are theirs, measured in less time."""
 
 LIMIT = 15 * 60.0
 """Seconds for everything: a group is measured again only if that fits."""

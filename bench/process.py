@@ -24,6 +24,7 @@ from bench.decode import ROOT
 from bench.load import BUSES, RATE
 from bench.ota_process import WITHOUT
 from bench.row import Row, at_least, at_most
+from bench.yardstick import slowness
 from bordnetz.errors import BordnetzError
 from bordnetz.laptop.hub.control import Control
 
@@ -35,6 +36,9 @@ WARM = 12.0
 
 MOST_SHARE, MOST_MEMORY, MOST_GROWTH = 4.0, 90.0, 2.0
 """Per cent of a core; MiB; MiB from the first window to the last."""
+
+_LOOK = 0.2
+"""Seconds between two looks at the memory: encoding a batch needs its most for less than that."""
 
 _PATIENCE = 60.0
 _MIB = 1 << 20
@@ -62,7 +66,7 @@ def rows() -> tuple[list[Row], list[str]]:
     what = f"telemetry process, {BUSES} x {RATE:,} frames/s, all signals, to acknowledged"
     used, held = found["cpu"], found["rss"]
     return [
-        at_most(f"{what}: CPU", statistics.median(used), "% of a core", MOST_SHARE),
+        at_most(f"{what}: CPU", statistics.median(used), "% of a core", MOST_SHARE * slowness()),
         at_most(f"{what}: memory (RSS), most", max(held), "MiB", MOST_MEMORY),
         at_most(
             f"{what}: growth of it in {WINDOWS * WINDOW:.0f} s",
@@ -110,17 +114,25 @@ def measure(windows: int = WINDOWS, window: float = WINDOW) -> dict[str, Any]:
                 "BORDNETZ_BUNDLES": str(folder / "bundles"),
                 "BORDNETZ_METRICS_ADDRESS": "127.0.0.1:0",
             }
-            with process([sys.executable, "-c", _START, "telemetry"], log, environment) as module:
+            command = [sys.executable, "-c", _START, "telemetry"]
+            # Once before, so that what it keeps of the DBC files is there, as in a car.
+            with process(command, log, environment):
+                patiently(lambda: _collecting(control))
+            patiently(lambda: not _connected(control))
+            with process(command, log, environment) as module:
                 patiently(lambda: _collecting(control))
                 sender = load.start(folder, WARM + windows * window + 1)
                 time.sleep(WARM)
                 used, held = [], []
                 for _ in range(windows):
                     before, began = cpu_seconds(module.pid), time.monotonic()
-                    time.sleep(window)
+                    most = 0
+                    while time.monotonic() < began + window:
+                        time.sleep(_LOOK)
+                        most = max(most, resident(module.pid))
                     spent = cpu_seconds(module.pid) - before
                     used.append(100 * spent / (time.monotonic() - began))
-                    held.append(resident(module.pid) / _MIB)
+                    held.append(most / _MIB)
                 sender.wait()
                 sent = int((WARM + windows * window + 1) * RATE) * BUSES
                 status = patiently(lambda: _decoded(control, sent))
@@ -183,6 +195,13 @@ def patiently(ask: Callable[[], T | None]) -> T:
 def _status(control: Control) -> dict[str, Any]:
     answer: dict[str, Any] = control.call("telemetry", "status")[1]
     return answer
+
+
+def _connected(control: Control) -> bool:
+    try:
+        return bool(_status(control))
+    except BordnetzError:
+        return False
 
 
 def _collecting(control: Control) -> bool:
