@@ -3,8 +3,9 @@
 import pytest
 from click.testing import CliRunner
 
+from bordnetz.can.vehicle import Vehicle
 from bordnetz.cli import bordnetz
-from bordnetz.laptop.drive.buses import Choice, is_simulated, settle
+from bordnetz.laptop.drive.buses import Choice, is_simulated, project_file, settle
 from bordnetz.laptop.drive.errors import ChoiceError
 from bordnetz.laptop.drive.workplace import Workplace
 
@@ -85,6 +86,15 @@ def test_the_demos_buses_go_where_the_drive_says(here):
     assert vehicle.buses[0].fd
     assert not workplace.sockets.exists()
     assert (here / "new").exists()
+
+
+def test_what_is_checked_of_the_demos_frames_goes_with_them(here):
+    own = Vehicle.load(project_file("dbc/vehicle.toml"))
+    with Workplace(here / "drive") as workplace:
+        moved, file = settle(Choice(interface="unix"), workplace)
+    assert own.checks.cycles
+    assert moved.checks == own.checks
+    assert Vehicle.load(file).checks == own.checks
 
 
 def test_a_database_is_bound_to_its_channel_or_to_all(here):
