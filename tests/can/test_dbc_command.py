@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from conformance.generated import databases
 from conformance.peer import load
 from hypothesis import given, settings
 
-from bordnetz.can.dbc import parse_as_stated
+from bordnetz.can.dbc import parse, parse_as_stated
 from bordnetz.can.grid import draw, places
 from bordnetz.can.show import Shown, details, document, tree
 from bordnetz.cli import bordnetz
@@ -164,47 +165,38 @@ def test_all_messages_are_shown_as_trees(car: Path) -> None:
 
 
 def test_the_bits_of_a_message_are_drawn_with_each_branch() -> None:
-    assert list(details(shown(CAR)[0], 64)) == [
-        "0x100  Engine  8 bytes  every 20 ms  sent by ECU",
-        "  All about the engine.",
-        "",
-        "         7      6      5      4      3      2      1      0",
-        "      ┌───────────────────────────┬───────────────────────────┐",
-        "    0 │ A Mode                    │                           │",
-        "      ├───────────────────────────┴───────────────────────────┤",
-        "    1 │ D Speed                                           lsb │",
-        "      │                                                       │",
-        "    2 │ msb D                                                 │",
-        "      ├───────────────────────────────────────────────────────┤",
-        "  3-7 │                                                       │",
-        "      └───────────────────────────────────────────────────────┘",
-        "",
-        "  When Mode = 1:",
-        "         7      6      5      4      3      2      1      0",
-        "      ┌───────────────────────────────────────────────────────┐",
-        "    3 │ msb B Torque                                          │",
-        "      │                           ┌───────────────────────────┤",
-        "    4 │ B                     lsb │                           │",
-        "      └───────────────────────────┴───────────────────────────┘",
-        "",
-        "  When Mode = 2:",
-        "         7      6      5      4      3      2      1      0",
-        "      ┌───────────────────────────────────────────────────────┐",
-        "    3 │ C Heat                                                │",
-        "      └───────────────────────────────────────────────────────┘",
-        "",
-        "     signal              start  type       scale        unit",
-        "  A  Mode (multiplexer)  7      uint4 big",
-        "       Mode = 1",
-        "  B      Torque          31     int12 big               Nm",
-        "       Mode = 2",
-        "  C      Heat            24     uint8",
-        "  D  Speed               8      uint16     x 0.25 - 10  1/min",
-        "  ! Late (line 8): ends 4 bits after the message's 8 bytes; it is left out",
-        "",
-        "  Mode: 1 pulling, 2 heating",
-        "  Speed: How fast it turns.",
-    ]
+    page = (ROOT / "docs" / "dbc.md").read_text()
+    drawn = page.partition("## `bordnetz dbc show")[2].split("```")[1].strip().splitlines()
+    assert list(details(shown(CAR)[0], 64)) == drawn
+
+
+TOLD = [
+    (heading, cell.replace("\\|", "|"))
+    for heading in ("Mended", "Lost")
+    for cell in re.findall(
+        r"^\| `(.*?)` \|",
+        (ROOT / "docs" / "dbc.md").read_text().partition(f"### {heading}\n")[2].partition("###")[0],
+        re.MULTILINE,
+    )
+]
+
+
+@pytest.mark.parametrize(("heading", "line"), TOLD)
+def test_each_example_of_the_page_is_what_it_says(heading: str, line: str) -> None:
+    text = 'BO_ 1 M: 8 X\n SG_ Old : 0|8@1+ (1,0) [0|0] "" X\n{}\nBO_ 2 Other: 8 X\n'
+    if line.startswith("SG_ Lone"):
+        line += '\n SG_ One m0 : 2|6@1+ (1,0) [0|0] "" X'
+    messages, problems = parse(text.format(line).encode(), Path("car.dbc"))
+    assert problems
+    assert all(problem.mended == (heading == "Mended") for problem in problems)
+    assert all(problem.line == 3 for problem in problems)
+    assert {"M", "Other"} <= {message.name for message in messages}
+    assert "Old" in [field.signal.name for field in messages[0].fields]
+
+
+def test_the_page_has_examples_of_both() -> None:
+    assert [heading for heading, _ in TOLD].count("Mended") > 10
+    assert [heading for heading, _ in TOLD].count("Lost") > 8
 
 
 def test_unused_bytes_of_a_long_frame_are_drawn_as_one_row(car: Path) -> None:

@@ -95,6 +95,11 @@ class Catalogue:
         )
 
     @cached_property
+    def lost(self) -> tuple[Problem, ...]:
+        """The problems that cost something."""
+        return tuple(problem for problem in self.problems if not problem.mended)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The qualified names, ``bus.message.signal``, of all signals that can be read."""
         return tuple(

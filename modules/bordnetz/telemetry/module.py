@@ -312,17 +312,19 @@ class Telemetry(Module[Desired]):
             "digest": bundle.vehicle.digest.hex(),
             "catalogue": bundle.catalogue.digest.hex(),
             "signals": len(bundle.catalogue.names),
-            "problems": len(bundle.catalogue.problems),
+            "problems": len(bundle.catalogue.lost),
         }
 
 
 def _tell_problems(catalogue: Catalogue) -> None:
     """Log what of the DBC files is not used."""
-    problems = catalogue.problems
-    for problem in problems[:_PROBLEMS_SHOWN]:
+    lost = catalogue.lost
+    for problem in lost[:_PROBLEMS_SHOWN]:
         log.warning("%s", problem)
-    if len(problems) > _PROBLEMS_SHOWN:
-        log.warning("and %d more of the kind", len(problems) - _PROBLEMS_SHOWN)
+    if len(lost) > _PROBLEMS_SHOWN:
+        log.warning("and %d more of the kind", len(lost) - _PROBLEMS_SHOWN)
+    if mended := len(catalogue.problems) - len(lost):
+        log.info("DBC files: %d mended at no cost; 'bordnetz dbc check' tells what", mended)
 
 
 async def _tell_state(edge: Edge[Desired], collection: Collection) -> None:
