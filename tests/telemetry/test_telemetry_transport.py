@@ -5,7 +5,7 @@ import pytest
 import transport_sender as sender
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from telemetry_help import call, eventually
+from telemetry_help import call, eventually, frames
 from test_telemetry_pipeline import EPOCH, balanced, read
 
 from bordnetz.batch.message import Resolution, Stamp
@@ -14,6 +14,7 @@ from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.checks import Checks
 from bordnetz.can.frames import Block, Frames
 from bordnetz.can.quality import Assessor
+from bordnetz.can.sender import FrameSender
 from bordnetz.can.transport.assembler import Assembler
 from bordnetz.can.validity import Count, Validity, watch
 from bordnetz.can.vehicle import Vehicle
@@ -300,13 +301,36 @@ def test_the_books_balance_and_no_whole_message_is_lost_whatever_is_missing(cata
 
 
 def test_a_running_module_puts_together_what_comes_on_its_buses(deploy, start, car):
+    arrives(deploy, start, car, lambda some: car.send(some, bus="truck"))
+
+
+@pytest.mark.vcan
+def test_the_kernel_lets_transport_frames_through_and_nothing_else(deploy, start, car):
+    unix = f'interface = "unix"\nchannel = "{car.folder}/truck"'
+    text = car.file.read_text()
+    assert unix in text
+    car.file.write_text(text.replace(unix, 'interface = "socketcan"\nchannel = "vcan1"'))
+
+    def send(some):
+        with FrameSender.to_can("vcan1") as bus:
+            bus.send(frames(0x123, [bytes(8)] * 9))
+            bus.send(some)
+
+    hub = arrives(deploy, start, car, send)
+    bus = call(hub, "status")["capture"]["truck"]
+    # The group itself, TP.CM, TP.DT, request and response.
+    assert (bus["filter"], bus["filters"]) == ("exact", 5)
+
+
+def arrives(deploy, start, car, send):
+    """A message of each protocol comes on the bus ``truck``, and both are decoded."""
     (car.folder / "truck.dbc").write_text(TRUCK)
     isotp = f"[[bus.isotp]]\nrequest = {ASK}\nresponse = {ANSWER}\n"
     car.file.write_text(car.file.read_text() + isotp)
     hub = deploy(collect=[{"match": "truck.Map.Last"}, {"match": "truck.Answer.Far"}])
     start(hub).logged("collecting 2 of ")
     sent = [*a_map(1, 200), *an_answer(1, 55)]
-    car.send(block(sent).classic, bus="truck")
+    send(block(sent).classic)
     page = eventually(
         lambda: call(hub, "status")["frames"], lambda page: page["received"] == len(sent)
     )
@@ -317,3 +341,4 @@ def test_a_running_module_puts_together_what_comes_on_its_buses(deploy, start, c
         "truck.Map.Last": ("0x18FEE303", 75),
         "truck.Answer.Far": ("0x7E8", 55),
     }
+    return hub
