@@ -191,6 +191,10 @@ class Collection:
             except TimeoutError:
                 self.send_dictionary()
 
+    async def changed(self) -> None:
+        """Wait until another configuration is at work."""
+        await self._changed.wait()
+
     async def active(self) -> None:
         """Wait until a configuration asks for something."""
         await self._active.wait()

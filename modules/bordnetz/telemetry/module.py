@@ -330,6 +330,9 @@ def _tell_problems(catalogue: Catalogue) -> None:
 async def _tell_state(edge: Edge[Desired], collection: Collection) -> None:
     """Tell other modules the state, for ever: once a second at most, later ones wait."""
     while True:
+        if collection.state is None:
+            await collection.changed()
+            continue
         await asyncio.sleep(EACH)
         state = collection.state
         told = None if state is None else state.tell(time.monotonic())
