@@ -217,5 +217,6 @@ def test_a_bundle_that_may_not_be_read_is_told(car, bundles, request):
 
 
 def test_two_messages_of_one_id_refuse_the_bundle(car, bundles):
-    name = car.bundle("twice", truck_dbc=TRUCK + TRUCK.split("BU_: X\n")[1].split("BA_DEF_")[0])
+    both = car.file.read_text().replace('["truck.dbc"]', '["truck.dbc", "other.dbc"]')
+    name = car.bundle("twice", vehicle_toml=both, other_dbc=TRUCK)
     assert "claim one id" in refused(bundles, name)
