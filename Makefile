@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 ARGS ?=
-JOBS ?= auto
+# Half of the time the tests wait for what they have started.
+JOBS ?= $(shell expr 2 \* $$(nproc))
 ONLY ?=
 # No index address in any committed file, one version for all supported Pythons.
 PIN_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest \
@@ -25,8 +26,8 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 drive: $(VENV)/.ready  ## A vehicle, the telemetry module and a hub on this machine; ARGS='--help' tells more
 	$(BIN)/bordnetz drive $(ARGS)
 
-test: $(VENV)/.ready  ## All tests, a process a core; JOBS=0 runs them in one
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+test: $(VENV)/.ready  ## All tests, two processes a core; JOBS=0 runs them in one
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.ready  ## Format, lint, types, import rules; changes nothing
 	$(BIN)/ruff format --check .

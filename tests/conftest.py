@@ -12,12 +12,34 @@ from hypothesis import HealthCheck, settings
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 INTERFACES = ("vcan0", "vcan1", "vcan2")
 
+# The longest files, which are begun first: the last one to be begun decides when all are done.
+LONG = (
+    "test_telemetry_hour",
+    "test_drive_update",
+    "test_faults",
+    "test_drive_command",
+    "test_engine_head_unit",
+    "test_telemetry_hub",
+    "test_ota_update",
+    "test_telemetry_inputs",
+    "test_drive_recordings",
+    "test_vehicle_signals",
+    "test_decode_equals_cantools",
+    "test_hub_command",
+    "test_link",
+    "test_module",
+    "test_telemetry_state",
+    "test_telemetry_bundle",
+)
+
 # A loaded machine is no reason to fail.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    turn = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: turn.get(item.path.stem, len(LONG)))
     missing = [name for name in INTERFACES if not Path("/sys/class/net", name).exists()]
     for item in items:
         if missing and item.get_closest_marker("vcan"):
