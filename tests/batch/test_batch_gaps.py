@@ -1,6 +1,7 @@
 """Gaps: a reader can tell a bus without frames from one that nobody listened to."""
 
 import zlib
+from contextlib import suppress
 
 import pytest
 from batch_samples import DICTIONARY, samples, series
@@ -115,3 +116,13 @@ def test_who_looks_at_batches_sees_their_gaps(tmp_path) -> None:
         "not listened to (down) since 2023-11-14T22:13:20.123Z"
     )
     assert gap_text(OVER, Resolution.MILLISECOND).endswith("20.123Z, for 3.877 s")
+
+
+@given(st.lists(gaps, min_size=1, max_size=3), st.integers(0, 10**6), st.integers(1, 255))
+def test_forged_bytes_of_gaps_never_crash_the_reader(some, place, change) -> None:
+    message = bytearray(encode_gaps(some, DICTIONARY, STAMP).finish(1, 2))
+    message[place % (len(message) - 5)] ^= change
+    message[-4:] = zlib.crc32(message[:-4]).to_bytes(4, "little")
+    with suppress(BatchError):
+        for gap in decode_batch(bytes(message), DICTIONARY).gaps:
+            assert gap.end is None or gap.start <= gap.end
