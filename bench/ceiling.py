@@ -7,6 +7,9 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
 
 from bench.decode import SHARED, Trace, demo_trace, vw_trace
 from bench.row import Row, at_least
@@ -30,6 +33,8 @@ LEAST_SAMPLES, LEAST_BATCHES = 0.6, 0.8
 
 _BLOCK = 600
 """Frames in a block from memory: 0.1 s of three buses."""
+
+_TURNS = 4
 
 _EACH = 1_000
 """Frames that wait in each socket: what one system call takes."""
@@ -71,8 +76,8 @@ def from_sockets(trace: Trace) -> Callable[[], float]:
 
     def measure() -> float:
         spent, done = 0.0, 0
-        ends = [_end() for _ in range(BUSES)]
-        senders = [_sender(end) for end in ends]
+        ends = [open_end() for _ in range(BUSES)]
+        senders = [connected(end) for end in ends]
         receiver = Receiver([Port(bus, "", end, _EACH) for bus, end in enumerate(ends)], BUSES)
         frames = [trace.frames[trace.frames.bus == bus] for bus in range(BUSES)]
         try:
@@ -95,7 +100,8 @@ def from_sockets(trace: Trace) -> Callable[[], float]:
     return measure
 
 
-def _end() -> socket.socket:
+def open_end() -> socket.socket:
+    """A socket whose datagrams are the frames of a bus."""
     end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
     with suppress(PermissionError):
@@ -105,19 +111,21 @@ def _end() -> socket.socket:
     return end
 
 
-def _sender(end: socket.socket) -> FrameSender:
-    connected = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    connected.connect(end.getsockname())
-    return FrameSender(connected, "udp")
+def connected(end: socket.socket) -> FrameSender:
+    """Who sends to it."""
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.connect(end.getsockname())
+    return FrameSender(sender, "udp")
 
 
 def from_memory(trace: Trace) -> Callable[[], float]:
     """Microseconds of CPU a frame through the pipeline, all batches encoded and closed."""
     table = trace.table
     dictionary = Dictionary(table.groups, bytes(32), bytes(32))
+    frames = lengthened(trace.frames)
     blocks = [
-        Block.of(BUSES, trace.frames[at : at + _BLOCK], Frames.empty(64))
-        for at in range(0, len(trace.frames), _BLOCK)
+        Block.of(BUSES, frames[at : at + _BLOCK], Frames.empty(64))
+        for at in range(0, len(frames), _BLOCK)
     ]
     desired = Desired()
 
@@ -139,6 +147,14 @@ def from_memory(trace: Trace) -> Callable[[], float]:
         spent = time.process_time() - start
         if samples != pipeline.samples:
             raise AssertionError(f"{pipeline.samples} samples became {samples}")
-        return spent / len(trace.frames) * 1e6
+        return spent / len(frames) * 1e6
 
     return measure
+
+
+def lengthened(frames: Frames) -> Frames:
+    """The same several times, one after the other: so much that a writer has got used to it."""
+    length = int(np.ptp(frames.time)) + 1_000_000
+    return Frames.concat(
+        [replace(frames, time=frames.time + turn * length) for turn in range(_TURNS)]
+    )

@@ -18,9 +18,9 @@ from bench.row import Row
 GROUPS = {
     "decode": "decoding, against cantools",
     "start": "process start, as the decoder and as the telemetry module",
+    "capture": "receiving, against python-can",
     "ceiling": "the most that one core takes",
     "validity": "checks of frames and quality of samples, as a share of capture and decoding",
-    "capture": "receiving, against python-can",
     "encode": "encoding batches",
     "share": "share of a core at a steady load, against python-can and cantools",
     "process": "the telemetry process at a steady load, with a hub",

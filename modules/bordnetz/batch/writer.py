@@ -28,6 +28,9 @@ _FILL = 0.965
 _HOPELESS = 0.8
 """Guessed share of a block below which a timed flush does not try to fill one."""
 
+_ENOUGH = 0.7
+"""Share of the room from which whole blocks are enough: one more would save next to nothing."""
+
 _AIM = 0.983
 """Share of the room that a guess aims at: what is too large has to be encoded again."""
 
@@ -239,6 +242,13 @@ class Writer:
                 used = max(draft.max_size / room, numbers / MAX_VALUES)
                 if rows == total or used >= _FILL:
                     return fits
+                if used >= _ENOUGH:
+                    if self._is_full(draft):
+                        return fits
+                    # Less is surer than more: from here it is not far to the block before.
+                    size = draft.max_size + self._properties
+                    room = size // BLOCK * BLOCK - self._properties
+                    low, high, fits = 0, rows, None
             else:
                 high = rows
             if fits and (high - low <= 1 or attempt >= _TRIES):
