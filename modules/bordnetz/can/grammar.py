@@ -148,7 +148,11 @@ class _Form:
         # Of statements without a form nothing is of use here.
         rest = "" if keyword in _FORMS else f"{_REST};?"
         self._parts = [rf"{keyword}(?!\w){rest}", *_FORMS.get(keyword, ())]
-        self.whole = re.compile(_SPACE.join(self._parts), re.ASCII)
+
+    @cached_property
+    def whole(self) -> re.Pattern[str]:
+        """All of it; compiled when the first statement of the keyword is read."""
+        return re.compile(_SPACE.join(self._parts), re.ASCII)
 
     @cached_property
     def _beginnings(self) -> list[re.Pattern[str]]:

@@ -28,6 +28,8 @@ _MOST_BRANCHES = 256
 """Of a message, that are drawn."""
 _MOST_SHARING = 8
 """Signals of which it is told that another one lies on the same bit."""
+_LONGEST_UNIT = 16
+"""Characters of one in the table."""
 _MOST_TEXTS = 400
 """Texts of a signal that are listed."""
 _KINDS = {Kind.FLOAT16: "float", Kind.FLOAT32: "float", Kind.FLOAT64: "float"}
@@ -224,6 +226,10 @@ def _scale(field: Field) -> str:
     return text
 
 
+def _cut(unit: str) -> str:
+    return unit if len(unit) <= _LONGEST_UNIT else unit[: _LONGEST_UNIT - 1] + "…"
+
+
 def _values(values: Sequence[int]) -> str:
     """Values as ranges."""
     ranges: list[list[int]] = []
@@ -297,7 +303,7 @@ def _row(entry: _Line | _Branch, letters: dict[str, str]) -> tuple[str, ...]:
         str(signal.start),
         _type(field) + (" big" if signal.big_endian and signal.length > 1 else ""),
         _scale(field),
-        field.signal.unit,
+        _cut(field.signal.unit),
         f"{_number(limits[0])} .. {_number(limits[1])}" if limits else "",
         str(len(field.signal.choices) or ""),
         ", ".join(_receivers(signal)),
