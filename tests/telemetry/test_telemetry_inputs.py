@@ -86,11 +86,11 @@ def test_a_missing_dbc_file_ends_the_process_with_bus_and_file(start, car):
     assert "paths are relative to the vehicle file" in module.text
 
 
-def test_a_broken_dbc_file_ends_the_process_with_its_line(start, car):
-    (car.folder / "truck.dbc").write_text(TRUCK.replace("SG_ EngineSpeed :", "SG_ EngineSpeed"))
+def test_a_file_that_is_no_dbc_file_ends_the_process_with_its_line(start, car):
+    (car.folder / "truck.dbc").write_text("speed,torque\n12,7\n")
     module = start(None)
     assert module.wait() == 78
-    assert "truck.dbc: line 5, column 18: " in module.text
+    assert "truck.dbc: line 1, column 1: " in module.text
     assert "no usable DBC file; correct the file" in module.text
 
 
