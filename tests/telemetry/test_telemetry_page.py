@@ -292,11 +292,13 @@ def test_a_running_module_answers_as_page_and_model_say(deploy, start, car):
         assert len(shown) == (2 if "request" in command else 1)
         fits(shown[-1], command["response"]["schema"], NULLABLE)
     assert call(hub, "status")["frames"]["dropped"] == {"short": 1}
+    readable = contents("Property", writable=False)
     reported = eventually(
         lambda: hub.control.twin("telemetry")["reported"],
-        lambda shown: shown.get("collecting") == {"signals": SIGNALS},
+        lambda shown: (
+            shown.get("collecting") == {"signals": SIGNALS} and shown.keys() >= readable.keys()
+        ),
     )
-    readable = contents("Property", writable=False)
     writable = contents("Property", writable=True)
     state = reported.keys() - writable.keys() - {"$version"}
     assert state == readable.keys()
@@ -317,7 +319,7 @@ def test_a_running_module_answers_as_page_and_model_say(deploy, start, car):
         documented |= {first, *(stem + other for other in others)}
     of_python = {name for name in metrics if name.endswith("_created")}
     assert {name.removesuffix("_total") for name in metrics - of_python} == documented
-    assert Cloud(hub).arrivals
+    eventually(lambda: Cloud(hub).arrivals, bool)
 
 
 def page_of(process):

@@ -38,8 +38,7 @@ def test_what_is_said_against_a_sample_reaches_the_cloud(deploy, start, car):
         car.send(frames(MOTOR, motor([counter], gear=counter)))
     eventually(lambda: call(hub, "status")["frames"]["received"], lambda n: n == car.sent)
     call(hub, "flush")
-    eventually(lambda: call(hub, "status")["outbox"]["messages"], lambda n: n == 0)
-    cloud = Cloud(hub)
+    cloud = eventually(lambda: Cloud(hub), lambda cloud: cloud.samples >= 8)
     quality = []
     for batch in cloud.batches.values():
         samples = batch.samples

@@ -49,6 +49,9 @@ def test_only_frames_that_are_needed_come_and_the_condition_of_the_buses_is_seen
 ):
     hub = deploy(collect=[{"match": "*.Motor.*"}], batchWindow=1, priority=0)
     module = start(hub).collecting(3)
+    eventually(
+        lambda: call(hub, "status")["capture"]["truck"]["filter"], lambda kind: kind == "none"
+    )
     truck = frames(EEC1, [bytes(8)] * 5)
     send("vcan1", truck)
     send("vcan0", frames(HEAT, [bytes(8)] * 7), frames(MOTOR, motor(range(100))))
@@ -92,7 +95,9 @@ def test_only_frames_that_are_needed_come_and_the_condition_of_the_buses_is_seen
     send("vcan0", frames(MOTOR, motor(range(100, 150))))
     eventually(lambda: call(hub, "status")["frames"]["decoded"], lambda n: n == 155)
     assert module.end() == 0
-    cloud = Cloud(hub)
+    cloud = eventually(
+        lambda: Cloud(hub), lambda cloud: len(cloud.values("drive.Motor.Count")[0]) >= 150
+    )
     assert cloud.values("drive.Motor.Count")[0] == list(range(150))
     gaps = [gap for batch in cloud.batches.values() for gap in batch.gaps]
     begun = [gap for gap in gaps if gap.end is None]
