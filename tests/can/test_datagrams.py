@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from bordnetz.can.datagram import Receiver, open_unix
 from bordnetz.can.errors import BusError
+from bordnetz.can.filters import Interest
 from bordnetz.can.frames import ERROR, FDF, REMOTE, Block, Frames
 from bordnetz.can.sender import FrameSender
 from bordnetz.can.sources.live import next_nap, open_source
@@ -341,6 +342,21 @@ async def test_a_bus_that_fails_to_open_leaves_no_other_one_open(short_path: Pat
         await open_source(vehicle).__aenter__()
     assert not (short_path / "0").exists()
     assert open_files() == before
+
+
+async def test_a_bus_that_the_kernel_does_not_filter_says_so(short_path: Path) -> None:
+    vehicle = vehicle_of({"interface": "unix", "channel": str(short_path / "0")})
+    async with open_source(vehicle) as source:
+        source.want([Interest.of(0, 5)])
+        (listening,) = source.listening()
+        with FrameSender.to_unix(str(short_path / "0")) as sender:
+            sender.send(frames_of(3))
+        block = await read_until(source, lambda block: len(block.classic) == 3)
+    assert (listening.filter, listening.filters) == ("all", 0)
+    assert (listening.buffer_asked, listening.interface_dropped) == (0, 0)
+    assert listening.buffer_frames > 0
+    assert (listening.gap, listening.gaps) == (None, 0)
+    assert same_frames(block.classic, frames_of(3))
 
 
 def test_sending_to_nobody_is_told(short_path: Path) -> None:

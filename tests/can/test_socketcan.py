@@ -211,6 +211,9 @@ async def test_an_interface_that_comes_goes_and_gets_another_name_costs_only_its
     async with open_source(vehicle) as source:
         block = await read_until(source, gone)
         assert block.gaps[0].cause is Cause.ABSENT
+        absent, present = source.listening()
+        assert (absent.gap, absent.buffer_got) == (block.gaps[0], 0)
+        assert (present.gap, present.filter) == (None, "all")
         (problem,) = block.problems
         assert problem == (
             "bus 'bus0' (socketcan vcan77): No such device; "

@@ -16,7 +16,7 @@ class Listening:
         gaps: How many there have been since the start.
         filter: What the kernel lets through, the kind of `bordnetz.can.filters.Filters`; ``all``
             wherever the kernel has no part in it.
-        filters: By how many filters.
+        filters: By how many filters; 0 for ``all`` and ``none``.
         buffer_asked: Bytes asked for to queue frames in; 0 where there is nothing to ask.
         buffer_got: Bytes that the kernel gave.
         buffer_frames: Frames that are queued at least before one is lost, or a Unix socket's

@@ -86,23 +86,19 @@ class LiveSource(Source):
 
     def _listening(self, index: int) -> Listening:
         line, port = self._lines[index], self._ports[index]
-        filters = self._filters[index] if port is not None and port.interface else ALL
+        filters = self._filters[index] if self._buses[index].interface == "socketcan" else ALL
         buffer = port.buffer() if port is not None else None
-        interface = self._buses[index].channel if self._buses[index].interface == "socketcan" else 0
-        dropped, overrun = (
-            _statistic(str(interface), name) if interface else 0
-            for name in ("rx_dropped", "rx_over_errors")
-        )
+        interface = port.interface if port is not None else None
         return Listening(
             gap=line.gap,
             gaps=line.gaps,
             filter=filters.kind,
-            filters=len(filters.pairs),
+            filters=0 if filters is ALL else len(filters.pairs),
             buffer_asked=buffer[0] if buffer else 0,
             buffer_got=buffer[1] if buffer else 0,
             buffer_frames=port.capacity if port is not None else 0,
-            interface_dropped=dropped,
-            interface_overrun=overrun,
+            interface_dropped=_statistic(interface, "rx_dropped"),
+            interface_overrun=_statistic(interface, "rx_over_errors"),
         )
 
     # -- the thread
@@ -233,8 +229,10 @@ class LiveSource(Source):
             self._bell = -1
 
 
-def _statistic(interface: str, name: str) -> int:
+def _statistic(interface: str | None, name: str) -> int:
     """A counter of a network interface; 0 where there is none such."""
+    if interface is None:
+        return 0
     try:
         return int(Path("/sys/class/net", interface, "statistics", name).read_text())
     except (OSError, ValueError):
