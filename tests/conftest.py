@@ -19,6 +19,7 @@ LONG = (
     "test_faults",
     "test_drive_command",
     "test_engine_head_unit",
+    "test_engine_crashes",
     "test_telemetry_hub",
     "test_ota_update",
     "test_telemetry_inputs",

@@ -16,6 +16,7 @@ from scripted_installer import (
     wanted,
 )
 
+from bordnetz.ota import waits
 from bordnetz.ota.forward import LIMIT
 from bordnetz.ota.installers.trouble import TroubleError, UnavailableError
 from bordnetz.ota.ledger import RETRY
@@ -143,14 +144,18 @@ def test_a_wait_is_as_long_in_many_lives_of_the_process_as_in_one(world):
     assert len(world.obtains) == 2
 
 
-def test_a_process_that_only_ever_starts_does_not_wait_for_ever(world):
+def test_a_process_that_only_ever_starts_does_not_wait_for_ever(world, monkeypatch):
+    # A whole day of starts is no other than an hour of them.
+    hour = 3600
+    monkeypatch.setattr(waits, "PROGRAM", hour)
     world.fails["a", "ready"] = AWAY
     begun(world)
     starts = 0
     while not world.reports:
         world.engine().resume()
         starts += 1
-        assert starts <= PROGRAM / PAUSES[0]
+        assert starts <= hour / PAUSES[0]
+    assert starts > hour / PAUSES[0] / 2
 
 
 def test_a_program_that_goes_away_in_the_middle_is_waited_for_a_few_times(world):
