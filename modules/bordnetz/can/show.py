@@ -332,8 +332,10 @@ def _drawings(shown: Shown, letters: dict[str, str], width: int) -> Iterator[str
             yield ""
     if len(branches) > _MOST_BRANCHES:
         yield f"  of {len(branches)} branches the first {_MOST_BRANCHES} are drawn"
+        yield ""
     if shown.message.length > _MOST_DRAWN:
         yield f"  of {shown.message.length} bytes the first {_MOST_DRAWN} are drawn"
+        yield ""
 
 
 def _overlaps(shown: Shown, letters: dict[str, str]) -> Iterator[str]:
