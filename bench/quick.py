@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bench import decode, wire
-from bench.ceiling import from_memory
+from bench.ceiling import from_memory, lengthened
 from bench.encode import MOST
 from bench.row import Row, at_least, at_most
 from bordnetz.batch.dictionary import Dictionary
@@ -34,7 +34,7 @@ def rows() -> tuple[list[Row], list[str]]:
     settle_heap()
     whole = decode.vw_trace()
     trace = replace(whole, frames=whole.frames[:FRAMES])
-    count = len(whole.frames)
+    count = len(lengthened(whole.frames))
     busy = whole.table.decode(whole.frames)
     parts = wire.windows(busy, 1)
     dictionary = Dictionary(busy.groups, bytes(32), bytes(32))

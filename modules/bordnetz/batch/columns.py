@@ -64,20 +64,24 @@ def _fit(values: NDArray[Any], rows: I64) -> tuple[Model, NDArray[Any]]:
     if len(values) <= _PART:
         return fit(values, rows, shift)
     ends = rows.cumsum()
-    parts = []
-    column = 0
+    residuals: NDArray[Any] = np.empty(len(values), np.uint32)
+    models = []
+    column = begin = 0
     while column < len(rows):
-        begin = int(ends[column - 1]) if column else 0
         last = max(int(ends.searchsorted(begin + _PART, side="right")), column + 1)
-        parts.append(fit(values[begin : ends[last - 1]], rows[column:last], shift))
-        column = last
-    models = [model for model, _ in parts]
+        end = int(ends[last - 1])
+        model, part = fit(values[begin:end], rows[column:last], shift)
+        if part.itemsize > residuals.itemsize:
+            residuals = residuals.astype(part.dtype)
+        residuals[begin:end] = part
+        models.append(model)
+        column, begin = last, end
     return Model(
         np.concatenate([model.predictor for model in models]),
         np.concatenate([model.head for model in models]),
         np.concatenate([model.factor for model in models]),
         np.concatenate([model.lag for model in models]),
-    ), np.concatenate([residuals for _, residuals in parts])
+    ), residuals
 
 
 def decode(data: bytes, rows: I64) -> I64:
