@@ -19,9 +19,10 @@ import numpy as np
 from can.interfaces.socketcan import SocketcanBus, constants
 
 from bench.row import Row, times_less
-from bordnetz.can.datagram import Port, Receiver
+from bordnetz.can.datagram import Receiver
 from bordnetz.can.frames import Frames
 from bordnetz.can.mmsg import SO_TIMESTAMPNS
+from bordnetz.can.port import Port
 from bordnetz.can.sender import FrameSender
 
 BUSES = 3

@@ -16,9 +16,10 @@ from bench.row import Row, at_least
 from bench.yardstick import slowness
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Stamp
-from bordnetz.can.datagram import Port, Receiver
+from bordnetz.can.datagram import Receiver
 from bordnetz.can.frames import Block, Frames
 from bordnetz.can.mmsg import SO_TIMESTAMPNS
+from bordnetz.can.port import Port
 from bordnetz.can.sender import FrameSender
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.config import Desired

@@ -25,7 +25,8 @@ from bordnetz.batch import message
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Draft
 from bordnetz.batch.writer import Writer
-from bordnetz.can.datagram import Port, Receiver
+from bordnetz.can.datagram import Receiver
+from bordnetz.can.port import Port
 from bordnetz.can.table import DecodeTable
 from bordnetz.edge.outbox import Outbox
 from bordnetz.telemetry.latest import Latest

@@ -23,10 +23,11 @@ from canhelp import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bordnetz.can.datagram import Receiver, open_unix
+from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import Interest
 from bordnetz.can.frames import ERROR, FDF, REMOTE, Block, Frames
+from bordnetz.can.port import open_unix
 from bordnetz.can.sender import FrameSender
 from bordnetz.can.sources.live import next_nap, open_source
 from bordnetz.series import EXTENDED

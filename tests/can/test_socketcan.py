@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from canhelp import frames_of, read_until, same_frames, until, vehicle_of
 
-from bordnetz.can.datagram import Receiver, open_can
+from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import Interest
 from bordnetz.can.frames import ERROR, Block, Frames
 from bordnetz.can.health import ErrorState
 from bordnetz.can.j1939 import Match
+from bordnetz.can.port import open_can
 from bordnetz.can.sender import FrameSender
 from bordnetz.can.sources.live import open_source
 from bordnetz.series import EXTENDED, Cause

@@ -11,10 +11,10 @@ from types import TracebackType
 
 import numpy as np
 
-from bordnetz.can.datagram import can_interfaces
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, Frames
 from bordnetz.can.mmsg import CAN_BYTES, CANFD_BYTES, MOST_A_CALL, Messages
+from bordnetz.can.port import can_interfaces
 
 _WAIT_MICROSECONDS = 100_000
 """How long the kernel waits for room before this end looks whether it has been closed."""

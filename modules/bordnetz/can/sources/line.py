@@ -24,7 +24,7 @@ _FORGIVEN = 10.0
 
 
 class End(Protocol):
-    """What is open: a `bordnetz.can.datagram.Port` or a `bordnetz.can.sources.adapter.Adapter`."""
+    """What is open: a `bordnetz.can.port.Port` or a `bordnetz.can.sources.adapter.Adapter`."""
 
     def state(self) -> Cause | None:
         """Why no frames can come, None if they can."""

@@ -10,10 +10,11 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from bordnetz.can.datagram import Port, Receiver, open_can, open_unix
+from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import ALL, Filters, Interest, by_bus
 from bordnetz.can.frames import Block
+from bordnetz.can.port import Port, open_can, open_unix
 from bordnetz.can.sources.adapter import Adapter, check_interface
 from bordnetz.can.sources.line import End, Line
 from bordnetz.can.sources.listening import Listening
