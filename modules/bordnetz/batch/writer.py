@@ -47,7 +47,7 @@ _INT32 = np.iinfo(np.int32)
 
 _WORKING_BYTES = 8 << 20
 
-_FAN = 8
+_FAN = 32
 """So many runs of blocks are merged into one, so that each value is copied a few times only."""
 
 
