@@ -42,10 +42,11 @@ from pydantic import (
 
 from bordnetz.can.checks import Checks
 from bordnetz.errors import BordnetzError
-from bordnetz.series import EXTENDED
 
 _MOST_BYTES = 256 << 10
 _LARGEST_STANDARD = 0x7FF
+_EXTENDED = 0x8000_0000
+"""As `bordnetz.series.EXTENDED`; that needs numpy, for which the update module has no memory."""
 _LONGEST_LINE = 4096
 """Bytes.  A dotted key takes the parser time in the square of its parts, and must be one line."""
 _MOST_BUSES = 256
@@ -125,7 +126,7 @@ class IsoTp(_Model):
     def ids(self) -> tuple[int | None, int | None]:
         """Request and response, `bordnetz.series.EXTENDED` set for 29 bits."""
         request, response = (
-            one if one is None or one <= _LARGEST_STANDARD else one | EXTENDED
+            one if one is None or one <= _LARGEST_STANDARD else one | _EXTENDED
             for one in (self.request, self.response)
         )
         return request, response
