@@ -23,8 +23,8 @@ from bordnetz.can.vehicle import Bus, Vehicle
 
 _NAP = 0.020
 """Seconds between drains at most: few wake-ups, and hundreds of frames fit into the queues."""
-_BLOCK = 2 * _NAP
-"""Seconds between blocks: making one costs the same for few frames as for many."""
+_BLOCK = 5 * _NAP
+"""Seconds between blocks: making and decoding one costs the same for few frames as for many."""
 _SHORTEST_NAP = _NAP / 128
 """A Unix socket queues some ten frames; at this nap that is more than 20,000 a second."""
 
@@ -48,7 +48,7 @@ def next_nap(nap: float, fullest: float) -> float:
 
 
 class LiveSource(Source):
-    """Drains all buses every 10 to 20 ms, a block every 40 ms; frames of one bus stay in order.
+    """Drains all buses every 10 to 20 ms, a block every 100 ms; frames of one bus stay in order.
 
     While no bus has frames, its thread sleeps until one has.
     """
