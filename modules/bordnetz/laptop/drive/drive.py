@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bordnetz.laptop.asked import Asked
 from bordnetz.laptop.drive.agent import Agent
 from bordnetz.laptop.drive.buses import Choice, is_simulated, project_file, settle
 from bordnetz.laptop.drive.cloud import MODULE, Cloud
@@ -109,9 +109,7 @@ def drive(plan: Plan, show: Callable[[Progress], None]) -> Outcome:
 class _Trip:
     """One drive and its processes."""
 
-    def __init__(
-        self, plan: Plan, workplace: Workplace, agent: Agent, asked: threading.Event
-    ) -> None:
+    def __init__(self, plan: Plan, workplace: Workplace, agent: Agent, asked: Asked) -> None:
         self._plan = plan
         self._workplace = workplace
         self._agent = agent

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from bordnetz.laptop.asked import Asked
 
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def ending() -> Iterator[threading.Event]:
+def ending() -> Iterator[Asked]:
     """An event that is set by the first such signal; the second raises `KeyboardInterrupt`.
 
     The first must not break into what is being done: half a message counted is a wrong sum.
     From the second on nothing interrupts any more, so that all is cleaned up.
     """
-    asked = threading.Event()
+    asked = Asked()
 
     def ask(number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from bordnetz.can.vehicle import Vehicle
+from bordnetz.laptop.asked import Asked
 from bordnetz.laptop.vehicle.pacing import Outlet, Pace, open_all
 from bordnetz.laptop.vehicle.traffic import Traffic
 
@@ -64,7 +65,7 @@ def simulate(
     vehicle = Vehicle.load(file)
     outlets = [Outlet(bus, _say) for bus in vehicle.buses]
     traffic = Traffic(vehicle, seed, load, trip, corrupt)
-    stop = threading.Event()
+    stop = Asked()
 
     def finish(number: int, frame: FrameType | None) -> None:
         del number, frame

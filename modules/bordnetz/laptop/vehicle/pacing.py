@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,6 +9,7 @@ from bordnetz.can.errors import BusError
 from bordnetz.can.frames import Frames
 from bordnetz.can.sender import FrameSender
 from bordnetz.can.vehicle import Bus
+from bordnetz.laptop.asked import Asked
 from bordnetz.laptop.vehicle.traffic import Burst
 
 PATIENCE = 30.0
@@ -105,7 +105,7 @@ class Outlet:
             self._sender.close()
 
 
-def open_all(outlets: Sequence[Outlet], stop: threading.Event, patience: float = PATIENCE) -> None:
+def open_all(outlets: Sequence[Outlet], stop: Asked, patience: float = PATIENCE) -> None:
     """Connect to all receivers, waiting for those that do not listen yet.
 
     Raises:
@@ -144,7 +144,7 @@ class Pace:
         self,
         bursts: Iterable[Burst],
         outlets: Sequence[Outlet],
-        stop: threading.Event,
+        stop: Asked,
         seconds: float | None = None,
     ) -> None:
         """Send until ``stop`` is set, or until ``seconds`` of the car's time are over."""
@@ -166,5 +166,5 @@ class Pace:
             self.elapsed = burst.due
             outlets[burst.bus].send(burst.frames)
 
-    def _sleep(self, until: int, stop: threading.Event) -> None:
+    def _sleep(self, until: int, stop: Asked) -> None:
         stop.wait(max(0, until - self._clock()) / 1e9)
