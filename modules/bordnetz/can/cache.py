@@ -206,6 +206,7 @@ def _rows(kind: type[T], columns: Mapping[str, Any], **more: Sequence[Any]) -> l
             ready[name] = [members[value] for value in column]
         else:
             ready[name] = column
+    # Callers give dataclasses, which a type variable cannot say.
     in_order = [ready[field.name] for field in fields(kind)]  # type: ignore[arg-type]
     return [kind(*row) for row in zip(*in_order, strict=True)]
 
