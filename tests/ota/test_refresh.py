@@ -149,16 +149,24 @@ def test_a_silent_time_server_is_told_and_the_file_has_to_do(car, pair):
     with Refresh(car.state, pair.roots, LIMITS, lambda: boot[0]) as refresh:
         server.silent = "the connection fails; it is tried again"
         assert ask(car, refresh, server, NOW) is not None
-        assert refresh.silence == server.silent
+        assert (refresh.answered, refresh.silence) == (False, server.silent)
         assert refresh.record.floor.time == NOW
         server.silent = ""
         assert ask(car, refresh, server, NOW) is None
-        assert refresh.silence is None
+        assert (refresh.answered, refresh.silence) == (True, None)
         boot[0] += 50
         server.silent = "gone"
         assert ask(car, refresh, server, NOW) is None
         assert refresh.read(0).now == NOW + 1050, "the last answer still holds"
     assert len(set(server.asked)) == 3
+
+
+def test_a_time_server_that_was_not_come_to_has_not_answered(car, pair):
+    with car.open() as refresh:
+        car.director.broken = "root"
+        with pytest.raises(UnreachableError):
+            ask(car, refresh, TimeServer(pair, [0.0]), NOW)
+        assert (refresh.answered, refresh.silence) == (False, None)
 
 
 def test_an_answer_that_is_too_long_is_refused_as_the_time(car, pair):

@@ -53,12 +53,13 @@ class Refresh:
         record: The floor; the job engine raises its release counters.
         reading: What time it was at the last verification; None: that was not known, or there was
             none yet.
-        silence: Why the time server did not answer at the last check; None: it did, or there was
-            none to ask.
+        answered: Whether the time server has answered at the last check.
+        silence: Why it did not; None: it did, or was not asked.
     """
 
     record: FloorRecord
     reading: Reading | None
+    answered: bool
     silence: str | None
 
     def __init__(
@@ -99,6 +100,7 @@ class Refresh:
             self._lock.__exit__(None, None, None)
             raise
         self.reading = None
+        self.answered = False
         self.silence = None
         self._answer: tuple[int, float] | None = None
         return self
@@ -148,8 +150,8 @@ class Refresh:
         """
         sources = {"director": director, "image": image}
         known = self._known()
-        self.silence = None
-        answered = 0.0
+        self.answered, self.silence = False, None
+        at = 0.0
 
         def answer(need: Need) -> bytes | None:
             if need.stored:
@@ -158,9 +160,9 @@ class Refresh:
                     return None
                 return self._cache.read(need.repository, need.role, need.limit)
             if need.repository == "time" and server is not None:
-                nonlocal answered
+                nonlocal at
                 data = self._ask(server, need)
-                answered = self._boottime()
+                self.answered, at = data is not None, self._boottime()
                 return data
             try:
                 return sources[need.repository].fetch(need.name, need.limit)
@@ -181,7 +183,7 @@ class Refresh:
             if trust.known is None:
                 self._answer = None
             elif trust.known != known:
-                self._answer = trust.known, answered
+                self._answer = trust.known, at
             self._keep(trust, complete=complete)
         return verified
 

@@ -230,8 +230,11 @@ class Updates:
             try:
                 verified = self._refresh.check(director, image, vehicle, clock, server)
             finally:
-                self._server = "none" if server is None else "answers"
-                if self._refresh.silence is not None:
+                if server is None:
+                    self._server = "none"
+                elif self._refresh.answered:
+                    self._server = "answers"
+                elif self._refresh.silence is not None:
                     self._server = "silent"
                     self._figures.silent()
         if verified is None:
