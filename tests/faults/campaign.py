@@ -10,7 +10,7 @@ from pathlib import Path
 
 from uptane_repos import DAY, Pair
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.journal import Journal
 from bordnetz.payload import tree
 from bordnetz.uptane.floor import Floor

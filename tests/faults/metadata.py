@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uptane_repos import DAY, VEHICLE, Pair, ecu
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.refresh import Refresh
 from bordnetz.ota.source import MissingError, Source
 from bordnetz.uptane.errors import Kind, UptaneError

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bordnetz.edge.durable import DurableError
 from bordnetz.ota import journal as journal_module
 from bordnetz.ota.database import DatabaseError
-from bordnetz.ota.durable import DurableError
 from bordnetz.ota.engine import Engine
 from bordnetz.ota.gate import Verdict
 from bordnetz.ota.installers.installer import (

@@ -20,7 +20,7 @@ from scripted_installer import (
     wanted,
 )
 
-from bordnetz.ota.durable import DurableError
+from bordnetz.edge.durable import DurableError
 from bordnetz.ota.forward import LIMIT
 from bordnetz.ota.installers.installer import Installed
 from bordnetz.ota.installers.trouble import TroubleError

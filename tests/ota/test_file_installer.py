@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bordnetz.ota import durable
-from bordnetz.ota.durable import DurableError
+from bordnetz.edge import durable
+from bordnetz.edge.durable import DurableError
 from bordnetz.ota.installers.command import Command
 from bordnetz.ota.installers.file import FileInstaller
 from bordnetz.ota.installers.installer import (

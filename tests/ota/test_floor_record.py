@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from bordnetz.ota.durable import DurableError
+from bordnetz.edge.durable import DurableError
 from bordnetz.ota.floor import FloorError, FloorRecord
 from bordnetz.uptane.floor import Floor
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from scripted_installer import NOW, target, wanted
 
+from bordnetz.edge.durable import LockedError
 from bordnetz.ota import journal as journal_module
 from bordnetz.ota.attempt import Attempt, Failure, Member, Verb
 from bordnetz.ota.database import DatabaseError
-from bordnetz.ota.durable import LockedError
 from bordnetz.ota.journal import Failed, Journal
 from bordnetz.ota.states import Result
 

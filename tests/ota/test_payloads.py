@@ -12,9 +12,9 @@ import detools
 import pytest
 from misbehaving_store import MisbehavingStore, cut, endless, flip, status
 
+from bordnetz.edge.durable import DurableError
 from bordnetz.ota.copier import Copier
 from bordnetz.ota.download import Conduct, Downloader
-from bordnetz.ota.durable import DurableError
 from bordnetz.ota.fetch import BudgetError, Fetcher
 from bordnetz.ota.folder import FolderSource
 from bordnetz.ota.http import HttpSource

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from uptane_repos import DAY, NOW, VEHICLE, Pair, ecu, new_signer
 
-from bordnetz.ota.durable import DurableError, LockedError
+from bordnetz.edge.durable import DurableError, LockedError
 from bordnetz.ota.floor import FloorError
 from bordnetz.ota.refresh import Refresh
 from bordnetz.ota.source import MissingError, Source, UnreachableError

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tuf.api.metadata import TargetFile
 from uptane_repos import DAY, Repo, moment, new_signer
 
-from bordnetz.ota.durable import Lock
+from bordnetz.edge.durable import Lock
 from bordnetz.ota.tuf_client import tuf_client
 
 

@@ -5,5 +5,5 @@ the `sender` takes it from there to the `link`, which always has one `session` w
 on the way to the next.  What the hub says comes in by `inbound`: desired properties to the
 `twin`, whose answers go back by `report`, calls to the `methods`, routed messages to the
 module's inputs.  `log`, `metrics`, `clock` and `environment` are its senses, `heap`
-bounds its memory.
+bounds its memory, `durable` has its files survive a power cut.
 """

@@ -14,5 +14,6 @@ recovery             what a crash has left behind
 outgoing, manifests  what the cloud is told
 updates, module      the thread of all this, and the Edge module around it
 
-`durable` and `database` are what all of it stands on.  `tuf_client` serves conformance suites.
+`database` is what all of it stands on, with `bordnetz.edge.durable`.  `tuf_client` serves
+conformance suites.
 """

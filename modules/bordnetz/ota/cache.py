@@ -15,8 +15,8 @@ from typing import Annotated
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from bordnetz.ota import durable
-from bordnetz.ota.durable import DurableError
+from bordnetz.edge import durable
+from bordnetz.edge.durable import DurableError
 from bordnetz.uptane.custom import Sha256
 
 __all__ = ["Cache"]

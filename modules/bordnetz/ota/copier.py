@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from bordnetz.ota import durable
-from bordnetz.ota.durable import NEW
+from bordnetz.edge import durable
+from bordnetz.edge.durable import NEW
 from bordnetz.ota.fetch import Fetcher, disk, read_back, there, write_all
 from bordnetz.ota.source import PayloadSource, Stream
 from bordnetz.uptane.custom import Delivery

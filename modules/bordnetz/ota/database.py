@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from bordnetz.edge import durable
 from bordnetz.errors import BordnetzError
-from bordnetz.ota import durable
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota import part as parts
 from bordnetz.ota.fetch import (
     BudgetError,

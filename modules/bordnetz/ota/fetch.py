@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bordnetz.edge import durable
+from bordnetz.edge.durable import DurableError
 from bordnetz.errors import BordnetzError
-from bordnetz.ota import durable
-from bordnetz.ota.durable import DurableError
 from bordnetz.ota.ports import HaltedError
 from bordnetz.uptane.custom import Delivery
 

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.uptane.floor import Floor, FloorError
 
 __all__ = ["FloorError", "FloorRecord"]

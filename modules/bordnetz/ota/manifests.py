@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from securesystemslib.signer import Signer
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.installers.installer import Installed
 from bordnetz.uptane.manifest import MAX_ATTACKS, Attack, EcuReport, make
 from bordnetz.uptane.manifest import Installed as Image

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from bordnetz.edge.durable import DurableError
 from bordnetz.errors import BordnetzError
 from bordnetz.ota.attempt import Member, Verb
 from bordnetz.ota.database import DatabaseError
-from bordnetz.ota.durable import DurableError
 from bordnetz.ota.journal import Failed
 from bordnetz.ota.ledger import RETRY, Ledger
 from bordnetz.ota.ports import HaltedError

@@ -18,8 +18,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bordnetz.ota import durable
-from bordnetz.ota.durable import DurableError
+from bordnetz.edge import durable
+from bordnetz.edge.durable import DurableError
 from bordnetz.ota.fetch import disk, write_all
 from bordnetz.uptane.custom import Delivery
 

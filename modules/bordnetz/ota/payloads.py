@@ -18,9 +18,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from bordnetz.edge import durable
+from bordnetz.edge.durable import NEW
 from bordnetz.errors import BordnetzError
-from bordnetz.ota import durable, part
-from bordnetz.ota.durable import NEW
+from bordnetz.ota import part
 from bordnetz.ota.fetch import BudgetError, Fetcher, disk, read_back, write_all
 from bordnetz.ota.installers.installer import Installer, InstallError
 from bordnetz.ota.ports import Payloads

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.cache import Cache
 from bordnetz.ota.floor import FloorRecord
 from bordnetz.ota.source import MissingError, Source, SourceError

@@ -19,8 +19,8 @@ import click
 from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import TargetFile
 
+from bordnetz.edge import durable
 from bordnetz.errors import BordnetzError
-from bordnetz.ota import durable
 from bordnetz.ota.address import Address
 from bordnetz.ota.http import HttpSource
 from bordnetz.ota.source import MissingError, PayloadSource

@@ -77,7 +77,7 @@ bootname=B
 CHILD = """
 import os, pickle, signal, sys
 from pathlib import Path
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.installers.rauc import RaucInstaller
 arguments, verb, job, dies_at_write = pickle.loads(Path(sys.argv[1]).read_bytes())
 writes = 0

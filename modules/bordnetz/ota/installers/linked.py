@@ -24,7 +24,7 @@ from typing import Annotated, BinaryIO, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.installers.installer import (
     Activation,
     Installed,

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.installers import health, staged
 from bordnetz.ota.installers.command import Command
 from bordnetz.ota.installers.installer import (

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.installers.installer import Installed
 from bordnetz.ota.installers.trouble import TroubleError
 

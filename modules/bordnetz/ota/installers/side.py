@@ -23,8 +23,8 @@ from typing import Annotated, BinaryIO, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bordnetz.ota import durable
-from bordnetz.ota.durable import DurableError
+from bordnetz.edge import durable
+from bordnetz.edge.durable import DurableError
 from bordnetz.ota.installers.installer import Installed, InstallError
 from bordnetz.ota.installers.trouble import TroubleError
 from bordnetz.payload import tree

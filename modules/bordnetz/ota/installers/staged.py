@@ -8,7 +8,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from bordnetz.ota import durable
+from bordnetz.edge import durable
 from bordnetz.ota.installers.installer import Installed
 from bordnetz.ota.installers.trouble import TroubleError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bordnetz.ota import durable
-from bordnetz.ota.durable import DurableError, Lock, LockedError
+from bordnetz.edge import durable
+from bordnetz.edge.durable import DurableError, Lock, LockedError
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_the_sweep_takes_what_is_unfinished_and_nothing_else(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from bordnetz.ota.durable import Lock
+from bordnetz.edge.durable import Lock
 with Lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
