@@ -24,6 +24,7 @@ LONG = (
     "test_ota_update",
     "test_telemetry_inputs",
     "test_drive_recordings",
+    "test_drive_truck_and_boat",
     "test_vehicle_signals",
     "test_decode_equals_cantools",
     "test_hub_command",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from decode_oracle import catalogue, frames
@@ -15,6 +17,7 @@ from bordnetz.can.table import DecodeTable
 from bordnetz.series import Kind, Quality
 
 EEC1 = 0x8CF00400
+HIGHEST = {"Switch": 2, "Pedal": 8, "Speed": 15, "Distance": 32}
 DBC = """VERSION ""
 BU_: X
 BO_ 1 Plain: 8 X
@@ -124,6 +127,27 @@ def test_j1939_says_what_is_no_value(loaded: Catalogue, data: str, flag: Quality
 def test_what_j1939_reserves_is_out_of_range(loaded: Catalogue) -> None:
     found = assessed(loaded, [(0, EEC1, bytes.fromhex("01fc00fc000000fc"))])
     assert found["Pedal"] == found["Speed"] == found["Distance"] == [Quality.OUT_OF_RANGE]
+
+
+@pytest.mark.parametrize(
+    ("raw", "flag"), [(-1, 0), (2, Quality.NOT_AVAILABLE), (1, Quality.ERROR), (0, 0)]
+)
+def test_nmea_2000_says_it_with_the_highest_numbers_that_there_are(
+    loaded: Catalogue, raw: int, flag: Quality
+) -> None:
+    """Of signed numbers, too; where J1939 has two ranges, these are values."""
+    boat = catalogue(
+        DBC.replace("Speed : 16|16@1+ (0.125,0) [0|8031.875]", "Speed : 16|16@1- (0.5,0) [0|0]")
+        .replace("[0|100]", "[0|0]")
+        .replace("[0|526385151.875]", "[0|0]")
+        .replace("[0|1]", "[0|0]")
+    )
+    boat = replace(boat, nmea2000=(True,))
+    top = {name: (1 << bits) - 3 + raw for name, bits in HIGHEST.items()}
+    data = top["Switch"] & 3 | (top["Pedal"] & 0xFF) << 8
+    data |= (top["Speed"] & 0xFFFF) << 16 | (top["Distance"] & 0xFFFF_FFFF) << 32
+    found = assessed(boat, [(0, EEC1, data.to_bytes(8, "little"))])
+    assert {name: found[name] for name in HIGHEST} == {name: [flag] for name in HIGHEST}
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,16 @@ def by_cantools(
         pgns: J1939: only these, found by their parameter group number.
     """
     loaded = {channel: cantools.database.load_file(file) for channel, file in databases.items()}
+    by_id = {
+        channel: {(m.frame_id, m.is_extended_frame): m for m in database.messages}
+        for channel, database in loaded.items()
+    }
+    names = {channel: [m.name for m in database.messages] for channel, database in loaded.items()}
     series: Series = defaultdict(list)
     for message in messages:
         database, number = loaded[str(message.channel)], message.arbitration_id
         if pgns is None:
-            found = database.get_message_by_frame_id(number)
+            found = by_id[str(message.channel)][number, message.is_extended_id]
         else:
             group = pgn(number)
             if group not in pgns:
@@ -78,8 +83,10 @@ def by_cantools(
             found = next(m for m in database.messages if pgn(m.frame_id) == group)
         number |= EXTENDED if message.is_extended_id else 0
         values = found.decode(bytes(message.data), decode_choices=False)
+        shared = names[str(message.channel)].count(found.name) > 1
+        called = f"{found.name}@{number:03X}" if shared else found.name
         for name, value in values.items():
-            key = (f"{message.channel}.{found.name}.{name}", number)
+            key = (f"{message.channel}.{called}.{name}", number)
             series[key].append((round(message.timestamp * 1e6) // 1000, value))
     return series
 

@@ -87,22 +87,6 @@ def test_a_recording_that_is_ended_early_balances_too(start_drive, tmp_path):
 
 
 @pytest.mark.shared
-def test_the_truck_is_cantools_to_the_last_sample(start_drive, shared):
-    drive = start_drive("--log", shared / TRUCK, "--dbc", shared / TRUCK_DBC, "--speed", "max")
-    report = drive.succeeds()
-    assert report["frames"] == 139_136
-    assert report["frames_dropped"] == 0
-    assert balances(report)
-    with can.LogReader(shared / TRUCK) as log:
-        expected = by_cantools(log, {"can0": shared / TRUCK_DBC}, TRUCK_PGNS)
-    ours = by_reader(drive.batches())
-    assert assert_same(ours, expected) > 5_000
-    # Nothing of these messages that cantools does not have.
-    messages = {name.rpartition(".")[0] for name, _ in expected}
-    assert {key for key in ours if key[0].rpartition(".")[0] in messages} == set(expected)
-
-
-@pytest.mark.shared
 def test_two_senders_of_one_parameter_group_stay_apart(start_drive, shared, tmp_path):
     """The truck's frames, and copies with other values under another source address."""
     with can.LogReader(shared / TRUCK) as log:

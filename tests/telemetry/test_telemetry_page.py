@@ -21,7 +21,7 @@ from telemetry_help import (
 
 from bordnetz.can import filters
 from bordnetz.can.sources import line
-from bordnetz.can.transport import assembler, isotp, j1939
+from bordnetz.can.transport import assembler, fast, isotp, j1939
 from bordnetz.can.vehicle import Vehicle
 from bordnetz.edge import run
 from bordnetz.telemetry import (
@@ -391,12 +391,13 @@ def test_the_books_of_the_page_are_those_kept():
     assert f"`{NO_BUS}`" in section("## The books")
 
 
-def test_the_ids_of_isotp_on_the_page_are_read_as_they_stand_there():
+def test_what_the_page_says_of_buses_with_long_messages_is_read_as_it_stands_there():
     text = section("## Messages of many frames")
-    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    content = tomllib.loads('name = "test"\n' + example)
-    (bus,) = Vehicle.parse(content, Path("vehicle.toml")).buses
-    (conversation,) = bus.isotp
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    content = tomllib.loads('name = "test"\n' + "".join(examples))
+    diagnostics, boat = Vehicle.parse(content, Path("vehicle.toml")).buses
+    (conversation,) = diagnostics.isotp
+    assert (diagnostics.nmea2000, boat.nmea2000) == (False, True)
     assert conversation.ids == (0x7E4, 0x7EC)
     assert conversation.length_byte
 
@@ -409,13 +410,18 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     assert f"priorities {pipeline.URGENT + 1} to 9" in PAGE
     assert f"the log has the first {module._PROBLEMS_SHOWN}" in PAGE
     assert f"{assembler.MOST_OPEN:,} frames of unfinished messages" in PAGE
-    rows = {bound: limits for bound, *limits in table("bound", "J1939", "ISO-TP")}
-    assert rows["longest message"] == [f"{j1939.LONGEST:,} bytes", f"{isotp.LONGEST:,} bytes"]
+    rows = {bound: limits for bound, *limits in table("bound", "J1939", "ISO-TP", "NMEA 2000")}
+    longest = [f"{protocol.LONGEST:,} bytes" for protocol in (j1939, isotp, fast)]
+    assert rows["longest message"] == longest
     pauses = [
         f"{j1939._T1 // 10**6} ms in a broadcast, else {j1939._T2 // 10**6:,} ms",
         f"{isotp._LIMIT // 10**6:,} ms",
+        f"{fast._LIMIT // 10**6:,} ms",
     ]
     assert rows["longest pause between two frames of a message"] == pauses
+    groups = [number for number in range(1 << 18) if fast.is_fast(number, 8)]
+    ends = [number for number in groups if number - 1 not in groups or number + 1 not in groups]
+    assert "{} to {} and {} to {}".format(*ends) in section("## Messages of many frames")
     assert collection._RESOLUTIONS.keys() == {"ms", "us"}
     text = section("## Capture")
     assert f"first after {line.FIRST_WAIT:g} s and then every {line.LONGEST_WAIT:g} s" in text

@@ -13,12 +13,15 @@ import numpy as np
 
 from bordnetz.can.dbc import Message, parse, read, show_id
 from bordnetz.can.errors import CatalogueError
-from bordnetz.can.frames import FD_BYTES
-from bordnetz.can.j1939 import Match
+from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES
+from bordnetz.can.j1939 import Match, parameter_group
 from bordnetz.can.problem import Problem
+from bordnetz.can.transport import fast as fast_transport
 from bordnetz.can.transport import isotp as isotp_transport
 from bordnetz.can.transport import j1939 as j1939_transport
-from bordnetz.can.vehicle import IsoTp, Vehicle
+from bordnetz.can.transport.fast import in_range, is_fast
+from bordnetz.can.vehicle import Bus, IsoTp, Vehicle
+from bordnetz.series import EXTENDED
 
 __all__ = ["Catalogue", "CatalogueError", "Problem"]
 
@@ -36,9 +39,11 @@ class Catalogue:
         messages: For each bus its messages, in the order of the files; names, ids and, where
             they are matched by it, parameter group numbers are unique.
         problems: What is not used, or not as its DBC file writes it.
-        digest: SHA-256, 32 bytes, over names of buses, contents of their DBC files and ids of
-            ISO-TP: equal for equal meaning, wherever the files lie and whatever they are called.
+        digest: SHA-256, 32 bytes, over names of buses, contents of their DBC files, ids of ISO-TP
+            and who speaks NMEA 2000: equal for equal meaning, wherever the files lie and whatever
+            they are called.
         isotp: For each bus, which ids carry ISO-TP.
+        nmea2000: For each bus, whether it speaks NMEA 2000.
     """
 
     buses: tuple[str, ...]
@@ -46,6 +51,7 @@ class Catalogue:
     problems: tuple[Problem, ...]
     digest: bytes
     isotp: tuple[tuple[IsoTp, ...], ...]
+    nmea2000: tuple[bool, ...]
 
     @classmethod
     def load(cls, vehicle: Vehicle, parse: Parse = parse) -> Catalogue:
@@ -79,12 +85,14 @@ class Catalogue:
             problems += found
             messages, found = _separate_shared_groups(messages)
             problems += found
-            messages, found = _within_reach(
-                messages, {one for pair in bus.isotp for one in pair.ids}
-            )
+            messages, found = _within_reach(messages, bus)
             problems += found
+            if not bus.nmea2000:
+                problems += _undeclared_fast_packets(messages)
             for conversation in bus.isotp:
                 digest.update(_part(conversation.model_dump_json().encode()))
+            if bus.nmea2000:
+                digest.update(_part(b"[nmea2000]"))  # no name of a bus
             buses.append(tuple(messages))
         return cls(
             buses=tuple(bus.name for bus in vehicle.buses),
@@ -92,6 +100,7 @@ class Catalogue:
             problems=tuple(problems),
             digest=digest.digest(),
             isotp=tuple(bus.isotp for bus in vehicle.buses),
+            nmea2000=tuple(bus.nmea2000 for bus in vehicle.buses),
         )
 
     @cached_property
@@ -171,15 +180,14 @@ def _separate_shared_groups(messages: list[Message]) -> tuple[list[Message], lis
     return messages, problems
 
 
-def _within_reach(
-    messages: list[Message], isotp: set[int | None]
-) -> tuple[list[Message], list[Problem]]:
+def _within_reach(messages: list[Message], bus: Bus) -> tuple[list[Message], list[Problem]]:
     """Leave out signals where no frame, and no message of many frames, can reach.
 
     Args:
         messages: Of one bus.
-        isotp: Its ids that carry ISO-TP.
+        bus: This one.
     """
+    isotp = {one for pair in bus.isotp for one in pair.ids}
     problems = []
     kept = []
     for message in messages:
@@ -187,6 +195,8 @@ def _within_reach(
             reach, why = isotp_transport.LONGEST + 1, "where no message of ISO-TP reaches"
         elif message.match is not Match.ID:
             reach, why = j1939_transport.LONGEST, "where no message of J1939 reaches"
+        elif bus.nmea2000 and message.id & EXTENDED and is_fast(_group(message), message.length):
+            reach, why = fast_transport.LONGEST, "where no fast packet reaches"
         else:
             reach = FD_BYTES
             why = "where no frame reaches; if it is ISO-TP, name its id under 'isotp' of the bus"
@@ -204,3 +214,26 @@ def _within_reach(
         near = tuple(field for field in message.fields if field.signal.name not in reasons)
         kept.append(replace(message, fields=near) if reasons else message)
     return kept, problems
+
+
+def _undeclared_fast_packets(messages: Sequence[Message]) -> list[Problem]:
+    """Messages of a bus that is not said to speak NMEA 2000, and probably does."""
+    return [
+        Problem(
+            message.file,
+            message.name,
+            "",
+            f"has {message.length} bytes and a parameter group of NMEA 2000; if its frames are "
+            "fast packets, say 'nmea2000 = true' of the bus in the vehicle file, or what is read "
+            "of them makes no sense",
+            line=message.line,
+        )
+        for message in messages
+        if message.match is not Match.ID
+        and message.length > CLASSIC_BYTES
+        and in_range(_group(message))
+    ]
+
+
+def _group(message: Message) -> int:
+    return int(parameter_group(np.array([message.id], np.uint32))[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,19 +50,21 @@ class Assessor:
             for bus, those in zip(catalogue.buses, catalogue.messages, strict=True)
             for message in those
         }
+        nmea2000 = dict(zip(catalogue.buses, catalogue.nmea2000, strict=True))
         fields = [
-            place for group in groups for place in _fields(messages[group.bus, group.id], group)
+            place
+            for group in groups
+            for place in _fields(messages[group.bus, group.id], group, nmea2000[group.bus])
         ]
         size = np.array([len(group.signals) for group in groups], np.int64)
         self._first = size.cumsum() - size
         self._asked = np.array([group.quality for group in groups], bool)
         bounds = np.array([_bounds(place) for place, _ in fields], np.int64).reshape(-1, 2)
         self._low, self._high = bounds.T.copy()
-        said = np.array(
-            [_indicators(place) if j1939 else (_NEVER, _NEVER) for place, j1939 in fields], np.int64
-        ).reshape(-1, 2)
-        self._error, self._absent = said.T.copy()
-        self._shift = np.array([_indicator_shift(place) for place, _ in fields], np.int64)
+        said = np.array([indicators(place) for place, indicators in fields], np.int64).reshape(
+            -1, 3
+        )
+        self._error, self._absent, self._shift = said.T.copy()
         self._from = np.where(self._error == _NEVER, _HIGHEST, self._error << self._shift)
         unasked = ~self._asked.repeat(size)
         self._low[unasked] = _LOWEST
@@ -177,11 +179,17 @@ def _places(begin: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.in
     return at
 
 
-def _fields(message: Message, group: Group) -> Iterable[tuple[Field, bool]]:
-    """The places of a group's signals, and whether J1939 gives their values a meaning."""
+_Indicators = Callable[[Field], tuple[int, int, int]]
+"""What says instead of a signal's value that there is an error, or that none is available, and
+how far a raw value is shifted to the right to see it."""
+
+
+def _fields(message: Message, group: Group, nmea2000: bool) -> Iterable[tuple[Field, _Indicators]]:
+    """The places of a group's signals, and how to find what stands there for no value."""
     places = {place.signal.name: place for place in message.fields}
+    indicators = _none if message.match is Match.ID else _of_nmea2000 if nmea2000 else _of_j1939
     for signal in group.signals:
-        yield places[signal.name], message.match is not Match.ID
+        yield places[signal.name], indicators
 
 
 def _bounds(place: Field) -> tuple[int, int]:
@@ -227,23 +235,39 @@ def _ordered(raw: NDArray[np.int64], kind: NDArray[np.int8]) -> NDArray[np.int64
     return ordered
 
 
-def _indicators(place: Field) -> tuple[int, int]:
-    """What the top byte, or both bits, say in the place of a value: error, and not available.
+def _none(_: Field) -> tuple[int, int, int]:
+    """Every value is one."""
+    return _NEVER, _NEVER, 0
 
-    SAE J1939-71, ranges of transmitted values: of one to four bytes those that begin with 0xFE
-    and 0xFF, of two bits 10 and 11.  Numbers without unit and scaling are identifiers and texts,
-    which may have any value.
+
+def _of_j1939(place: Field) -> tuple[int, int, int]:
+    """SAE J1939-71, ranges of transmitted values.
+
+    Of one to four bytes those that begin with 0xFE and 0xFF, of two bits 10 and 11.
     """
-    signal = place.signal
-    if place.signed or signal.kind is not Kind.INT:
-        return _NEVER, _NEVER
+    if place.signed or place.signal.kind is not Kind.INT:
+        return _none(place)
     if place.length == 2:
-        return 0b10, 0b11
-    scaled = signal.factor != 1 or signal.offset != 0 or signal.unit != ""
-    if place.length in (8, 16, 24, 32) and scaled:
-        return 0xFE, 0xFF
-    return _NEVER, _NEVER
+        return 0b10, 0b11, 0
+    if place.length in (8, 16, 24, 32) and _is_quantity(place):
+        return 0xFE, 0xFF, place.length - 8
+    return _none(place)
 
 
-def _indicator_shift(place: Field) -> int:
-    return max(place.length - 8, 0)
+def _of_nmea2000(place: Field) -> tuple[int, int, int]:
+    """NMEA 2000, reserved values: the highest that the bits can have, and the one below it.
+
+    Also of signed numbers, and of any whole number of bytes up to eight.
+    """
+    if place.signal.kind is not Kind.INT:
+        return _none(place)
+    highest = (1 << place.length - place.signed) - 1
+    if place.length == 2 or (place.length % 8 == 0 and _is_quantity(place)):
+        return highest - 1, highest, 0
+    return _none(place)
+
+
+def _is_quantity(place: Field) -> bool:
+    """Numbers without unit and scaling are identifiers and texts, which may have any value."""
+    signal = place.signal
+    return signal.factor != 1 or signal.offset != 0 or signal.unit != ""

@@ -8,6 +8,7 @@ interface = "socketcan"      # or "unix", or any interface python-can knows
 channel = "can0"
 bitrate = 500_000
 dbc = ["powertrain.dbc"]     # relative to the vehicle file
+nmea2000 = false             # whether it has fast packets, as boats have
 
 [[bus.isotp]]                # messages of many frames by ISO 15765-2: see `IsoTp`
 request = 0x7E0
@@ -146,7 +147,9 @@ class Bus(_Model):
         data_bitrate: Bits a second in the data phase of CAN FD frames.
         fd: Whether python-can's interface is opened for CAN FD; the other two find out themselves.
         dbc: DBC files, relative to the vehicle file, as written there.
-        isotp: Which ids carry messages of many frames.
+        nmea2000: Whether it speaks NMEA 2000: parameter groups that this standard sends as fast
+            packets are messages of many frames.  Frames do not tell.
+        isotp: Which ids carry messages of many frames by ISO-TP.
         options: Further keyword arguments for python-can's interface.
     """
 
@@ -159,6 +162,7 @@ class Bus(_Model):
     dbc: tuple[Annotated[StrictStr, Field(min_length=1, max_length=4096)], ...] = Field(
         default=(), max_length=_MOST_DATABASES
     )
+    nmea2000: StrictBool = False
     isotp: tuple[IsoTp, ...] = Field(default=(), max_length=_MOST_CONVERSATIONS)
     options: dict[Name, Annotated[bool | int | float | str, BeforeValidator(_scalar)]] = {}
 
@@ -275,9 +279,13 @@ class Vehicle(_Model):
     def digest(self) -> bytes:
         """SHA-256, 32 bytes, over the content: comments and layout of the file do not count.
 
-        Without checks it is what it was before there were any.
+        What a file does not use counts as little as before it could be said.
         """
-        silent = {"checks"} if self.checks == Checks() else None
+        silent: dict[str, Any] = {
+            "buses": {n: {"nmea2000"} for n, bus in enumerate(self.buses) if not bus.nmea2000}
+        }
+        if self.checks == Checks():
+            silent["checks"] = True
         return hashlib.sha256(self.model_dump_json(by_alias=True, exclude=silent).encode()).digest()
 
 

@@ -167,7 +167,7 @@ class Bundles:
 def _said(bus: Bus) -> Iterator[str]:
     """What a bundle says of a bus' wiring: three things it must, the others it may leave out."""
     yield from _WIRING
-    yield from sorted(bus.model_fields_set.difference(_WIRING, {"dbc", "isotp"}))
+    yield from sorted(bus.model_fields_set.difference(_WIRING, {"dbc", "nmea2000", "isotp"}))
 
 
 def _survey(root: Path) -> None:

@@ -6,7 +6,7 @@ frames of open messages, as they came; a block that brings more is resolved toge
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bordnetz.can.catalogue import Catalogue
 from bordnetz.can.frames import CLASSIC_BYTES, FD_BYTES, Frames
 from bordnetz.can.j1939 import Match, parameter_group
+from bordnetz.can.transport.fast import Fast, is_fast
 from bordnetz.can.transport.isotp import LONGEST, Flow, IsoTp
 from bordnetz.can.transport.j1939 import CONNECTION, DATA, J1939, is_transport
 from bordnetz.can.transport.packets import REASONS, Fate, Packets, Role
@@ -78,6 +79,7 @@ class Assembler:
         groups: Parameter groups that are wanted of J1939, by bus and number, and priority.
         flows: ISO-TP.
         raw: Buses of which transport frames of J1939 are wanted as they are, too.
+        fast: Parameter groups that are wanted of fast packets of NMEA 2000, by bus and number.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Assembler:
         groups: Mapping[tuple[int, int], int],
         flows: Iterable[Flow],
         raw: Iterable[int] = (),
+        fast: Iterable[tuple[int, int]] = (),
     ) -> None:
         self._buses = buses
         self._flows = flows = tuple(flows)
@@ -95,6 +98,8 @@ class Assembler:
         self._raw = np.zeros(buses, bool)
         self._raw[list(raw)] = True
         self._isotp = IsoTp(flows) if flows else None
+        fast = tuple(fast)
+        self._fast = Fast(fast) if fast else None
         # 11-bit ids of ISO-TP in a dense table as in `bordnetz.can.index.Index`, 29-bit ids sorted.
         self._start = np.arange(buses) * (int(_STANDARD) + 1)
         self._standard = np.zeros(buses * (int(_STANDARD) + 1), bool)
@@ -136,9 +141,15 @@ class Assembler:
             for one, other in (pair.ids, pair.ids[::-1])
             if one is not None and any((bus, id_) in wanted for id_ in pair.ids)
         ]
-        if not announced and not flows:
+        # An id that the vehicle file names as ISO-TP's is that, whatever its group.
+        fast = _fast(catalogue, wanted) - {
+            (flow.bus, int(parameter_group(np.array([flow.id], np.uint32))[0]))
+            for flow in flows
+            if flow.id & EXTENDED
+        }
+        if not announced and not flows and not fast:
             return None
-        return cls(len(catalogue.buses), announced, flows, raw)
+        return cls(len(catalogue.buses), announced, flows, raw, fast)
 
     @property
     def claims(self) -> frozenset[tuple[int, int, Match]]:
@@ -148,6 +159,8 @@ class Assembler:
             for bus in self._speaks.nonzero()[0]
             for group in (CONNECTION, DATA)
         }
+        if self._fast is not None:
+            groups |= {(bus, EXTENDED | group << 8, Match.PGN) for bus, group in self._fast.groups}
         return frozenset(groups | {(flow.bus, flow.id, Match.ID) for flow in self._flows})
 
     def take(self, frames: Frames) -> Assembled | None:
@@ -220,6 +233,8 @@ class Assembler:
             if np.count_nonzero(some):
                 some &= self._speaks.take(frames.bus)
                 claims.append(some)
+        if self._fast is not None and frames.data.shape[1] == CLASSIC_BYTES:
+            claims.append(self._fast.claim(frames))
         if len(self._extended):
             claims.append(np.isin(_key(frames.bus, frames.id), self._extended))
         if not claims:
@@ -284,6 +299,10 @@ class Assembler:
             of_j1939 = rest & is_transport(pool.id) & self._speaks[pool.bus]
             rest &= ~of_j1939
             parts.append(self._j1939.packets(pool, of_j1939.nonzero()[0]))
+        if self._fast is not None and pool.data.shape[1] == CLASSIC_BYTES:
+            of_fast = rest & self._fast.claim(pool)
+            rest &= ~of_fast
+            parts.append(self._fast.packets(pool, of_fast.nonzero()[0]))
         if self._isotp is not None:
             parts.append(self._isotp.packets(pool, rest.nonzero()[0]))
         if alone.any():
@@ -294,6 +313,20 @@ class Assembler:
             whole.head[:] = whole.total[:] = pool.length[rows]
             parts.append(whole)
         return Packets.merge(parts)
+
+
+def _fast(catalogue: Catalogue, wanted: Container[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Groups, by bus and number, that come as fast packets and hold something that is wanted."""
+    found = set()
+    for bus, speaks in enumerate(catalogue.nmea2000):
+        if not speaks:
+            continue
+        messages = [message for message in catalogue.messages[bus] if message.id & EXTENDED]
+        groups = parameter_group(np.array([m.id for m in messages], np.uint32)).tolist()
+        fast = {g for g, m in zip(groups, messages, strict=True) if is_fast(g, m.length)}
+        asked = {g for g, m in zip(groups, messages, strict=True) if (bus, m.id) in wanted}
+        found |= {(bus, group) for group in fast & asked}
+    return found
 
 
 def _among(frames: Frames, bus: NDArray[np.uint8], ids: NDArray[np.uint32]) -> NDArray[np.bool_]:
