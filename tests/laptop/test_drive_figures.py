@@ -174,3 +174,10 @@ def test_the_report_counts_as_acknowledged_what_the_outbox_let_go():
     assert report["bytes_per_sample"] == round(900 / 70, 4)
     assert report["block_fill"] == round(900 / 3 / 4096, 4)
     assert report["processes"] == {"telemetry": {"cpu_seconds": 1.5, "rss_mib": 90.0}}
+
+
+def test_the_report_has_the_books_of_all_buses_and_of_each():
+    report = account(frames_dropped={"short": 1}).report(1.0, 464, {})
+    books = {"frames": 10, "frames_decoded": 7, "frames_not_asked": 2, "frames_not_data": 1}
+    assert report["buses"] == {"a": books | {"frames_dropped": 0, "dropped": {}}}
+    assert report | books | {"frames_dropped": 1, "dropped": {"short": 1}} == report

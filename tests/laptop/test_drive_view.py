@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bordnetz.laptop.drive.progress import BusLine, Progress, SignalLine, Totals
-from bordnetz.laptop.drive.view import line, picture, sparkline
+from bordnetz.laptop.drive.view import line, picture, sparkline, summary
 
 SIZES = [(80, 24), (100, 30), (160, 50), (80, 16), (60, 20)]
 
@@ -134,3 +134,31 @@ def test_a_curve_has_a_character_a_value_and_is_as_high_as_the_value(values):
 def test_a_curve_spans_from_lowest_to_highest():
     assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
     assert sparkline([5, 5, 5]) == "▁▁▁"
+
+
+def test_the_summary_tells_the_books_of_each_bus_where_there_is_more_than_one():
+    def books(frames, **dropped):
+        return {
+            "frames": frames,
+            "frames_decoded": frames - sum(dropped.values()),
+            "frames_not_asked": 0,
+            "frames_not_data": 0,
+            "frames_dropped": sum(dropped.values()),
+            "dropped": dropped,
+        }
+
+    report = {
+        **dict.fromkeys(("samples", "signals", "batches", "dictionaries", "acknowledged"), 1),
+        **dict.fromkeys(("bytes", "bytes_per_sample", "blocks_4k", "block_fill", "seconds"), 1),
+        **books(2001, short=1),
+        "buses": {"a": books(2000, short=1), "b": books(1)},
+        "processes": {},
+    }
+    text = summary(report).splitlines()
+    assert text[1:3] == [
+        "  a: 2,000 frames: 1,999 decoded, 0 not asked for, 0 not data, 1 dropped (1 short)",
+        "  b: 1 frame: 1 decoded, 0 not asked for, 0 not data, 0 dropped",
+    ]
+    assert "arrived in 1 batch and 1 dictionary; 1 batch acknowledged" in text[3]
+    report["buses"] = {"a": books(2001, short=1)}
+    assert len(summary(report).splitlines()) == len(text) - 2

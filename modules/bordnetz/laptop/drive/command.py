@@ -18,8 +18,8 @@ from bordnetz.laptop.drive.buses import Choice
 from bordnetz.laptop.drive.drive import Outcome, Plan
 from bordnetz.laptop.drive.drive import drive as run_drive
 from bordnetz.laptop.drive.errors import ChoiceError, DriveError
-from bordnetz.laptop.drive.progress import Progress
-from bordnetz.laptop.drive.view import line, picture, summary
+from bordnetz.laptop.drive.progress import ELSEWHERE, Progress
+from bordnetz.laptop.drive.view import line, many, picture, summary
 from bordnetz.laptop.update.attacks import ATTACKS
 
 _WRITTEN = click.Path(path_type=Path, dir_okay=False, writable=True)
@@ -195,9 +195,10 @@ def _shower(console: Console, stack: ExitStack) -> Callable[[Progress], None]:
 
     def show(progress: Progress) -> None:
         if not due[0]:
+            buses = sum(bus.channel != ELSEWHERE for bus in progress.buses.values())
             click.echo(
-                f"{len(progress.buses)} buses, {progress.collected:,} signals collected, hub at "
-                f"{progress.hub}; Ctrl-C or SIGTERM ends it, `bordnetz hub watch` looks in"
+                f"{many(buses, 'bus', 'buses')}, {progress.collected:,} signals collected, "
+                f"hub at {progress.hub}; Ctrl-C or SIGTERM ends it, `bordnetz hub watch` looks in"
             )
             due[0] = _INTERVAL
         elif progress.elapsed >= due[0]:

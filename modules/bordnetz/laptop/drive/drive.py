@@ -159,9 +159,13 @@ class _Trip:
         self._agent.start(MODULE, arguments, environment, always=log is None)
         if self._story is not None:
             self._start_ota()
+        # A recording is read from the moment that the module knows what to collect: some time
+        # after it last did not.
+        self._began = time.monotonic()
         for _ in self._patiently(MODULE):
             if self._ask_status() and self._status["desiredVersion"]:
                 break
+            self._began = time.monotonic()
         self._require_signals()
         self._progress = Progress(
             planned=self._plan.seconds,
@@ -183,7 +187,7 @@ class _Trip:
             for _ in self._patiently("vehicle"):
                 if self._ask_status() and self._status["frames"]["received"]:
                     break
-        self._began = time.monotonic()
+            self._began = time.monotonic()
 
     def _start_ota(self) -> None:
         folder = self._workplace.folder
@@ -249,8 +253,7 @@ class _Trip:
         if self._ask_status():
             now = time.monotonic() - self._began
             for name, page in self._status["buses"].items():
-                bus = progress.buses.setdefault(name, BusLine(name, "no bus of the vehicle file"))
-                bus.update(page["received"], sum(page["dropped"].values()), now)
+                progress.bus(name).update(page["received"], sum(page["dropped"].values()), now)
             progress.waiting = self._status["outbox"]["messages"]
             progress.connected = self._status["hub"]["connected"]
             progress.collected = self._status["collecting"]["signals"]
@@ -286,7 +289,7 @@ class _Trip:
         elapsed = time.monotonic() - self._began
         account = self._settle(self._end_vehicle())
         for name, page in account.status["buses"].items():
-            self._progress.buses[name].frames = page["received"]
+            self._progress.bus(name).frames = page["received"]
         self._progress.cloud = self._cloud.totals
         self._progress.waiting = account.status["outbox"]["messages"]
         show(self._progress)

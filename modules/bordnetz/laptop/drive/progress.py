@@ -10,6 +10,9 @@ HISTORY = 80
 MEMORY = 2.0
 """Seconds over which a rate is averaged: calm enough to read, quick enough to follow."""
 
+ELSEWHERE = "no bus of the vehicle file"
+"""The channel of what is no bus: frames that belong to none."""
+
 BLOCK = 4096
 """Bytes that IoT Hub meters as one message (Azure IoT Hub quotas and throttling)."""
 
@@ -120,6 +123,10 @@ class Progress:
     connected: bool = False
     collected: int = 0
     restarts: int = 0
+
+    def bus(self, name: str) -> BusLine:
+        """A bus, or what the module's books call those frames that are of none."""
+        return self.buses.setdefault(name, BusLine(name, ELSEWHERE))
 
     @property
     def frames(self) -> int:

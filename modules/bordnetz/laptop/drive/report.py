@@ -93,18 +93,14 @@ class Account:
             signals: How many were collected.
             usage: Of each process.
         """
-        frames, cloud = self.status["frames"], self.cloud
+        cloud = self.cloud
         return {
             "seconds": round(seconds, 1),
             "restarts": len(self.exits),
             "signals": signals,
             "frames_sent": self.sent,
-            "frames": frames["received"],
-            "frames_decoded": frames["decoded"],
-            "frames_not_asked": frames["notAsked"],
-            "frames_not_data": frames["notData"],
-            "frames_dropped": sum(frames["dropped"].values()),
-            "dropped": frames["dropped"],
+            **_books(self.status["frames"]),
+            "buses": {name: _books(page) for name, page in self.status["buses"].items()},
             "samples": cloud.samples,
             "batches": cloud.batches,
             "dictionaries": cloud.dictionaries,
@@ -119,3 +115,15 @@ class Account:
                 for name, used in usage.items()
             },
         }
+
+
+def _books(page: Mapping[str, Any]) -> dict[str, Any]:
+    """Where frames are booked: all of them, or those of a bus."""
+    return {
+        "frames": page["received"],
+        "frames_decoded": page["decoded"],
+        "frames_not_asked": page["notAsked"],
+        "frames_not_data": page["notData"],
+        "frames_dropped": sum(page["dropped"].values()),
+        "dropped": page["dropped"],
+    }

@@ -66,16 +66,17 @@ def summary(report: Mapping[str, Any]) -> str:
         for name, cost in report["processes"].items()
     )
     lines = [
-        (
-            f"{report['frames']:,} frames in {report['seconds']:,} s: "
-            f"{report['frames_decoded']:,} decoded, {report['frames_not_asked']:,} not asked for, "
-            f"{report['frames_not_data']:,} not data, {report['frames_dropped']:,} dropped"
-            f"{_reasons(report['dropped'])}"
+        f"{report['frames']:,} frames in {report['seconds']:,} s: {_books(report)}",
+        *(
+            f"  {name}: {many(page['frames'], 'frame', 'frames')}: {_books(page)}"
+            for name, page in report["buses"].items()
+            if len(report["buses"]) > 1
         ),
         (
             f"{report['samples']:,} samples of {report['signals']:,} signals arrived in "
-            f"{report['batches']:,} batches and {report['dictionaries']:,} dictionaries; "
-            f"{report['acknowledged']:,} batches acknowledged"
+            f"{many(report['batches'], 'batch', 'batches')} and "
+            f"{many(report['dictionaries'], 'dictionary', 'dictionaries')}; "
+            f"{many(report['acknowledged'], 'batch', 'batches')} acknowledged"
         ),
         (
             f"{report['bytes']:,} bytes, {report['bytes_per_sample']:.3f} a sample; "
@@ -84,6 +85,11 @@ def summary(report: Mapping[str, Any]) -> str:
         f"CPU and memory: {used}",
     ]
     return "\n".join(lines)
+
+
+def many(count: int, one: str, more: str) -> str:
+    """So many of something."""
+    return f"{count:,} {one if count == 1 else more}"
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -174,6 +180,10 @@ def _panel(content: Table, title: str, rows: int | None = None) -> Panel:
     return Panel(content, title=title, title_align="left", border_style="dim", height=height)
 
 
-def _reasons(dropped: Mapping[str, int]) -> str:
-    told = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
-    return f" ({told})" if told else ""
+def _books(page: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{count:,} {reason}" for reason, count in page["dropped"].items())
+    return (
+        f"{page['frames_decoded']:,} decoded, {page['frames_not_asked']:,} not asked for, "
+        f"{page['frames_not_data']:,} not data, {page['frames_dropped']:,} dropped"
+        + (f" ({told})" if told else "")
+    )
