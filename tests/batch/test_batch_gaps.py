@@ -1,5 +1,7 @@
 """Gaps: a reader can tell a bus without frames from one that nobody listened to."""
 
+import csv
+import json
 import zlib
 from contextlib import suppress
 
@@ -116,6 +118,51 @@ def test_who_looks_at_batches_sees_their_gaps(tmp_path) -> None:
         "not listened to (down) since 2023-11-14T22:13:20.123Z"
     )
     assert gap_text(OVER, Resolution.MILLISECOND).endswith("20.123Z, for 3.877 s")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    motor = Gap("drive", Cause.FAILED, 1_700_000_000_500 * MS, 1_700_000_000_500 * MS)
+    gone = encode_gaps([DOWN, OVER, motor], DICTIONARY, STAMP)
+    (tmp_path / "0001.bin").write_bytes(gone.finish(1, 2))
+    (tmp_path / "0002.bin").write_bytes(encode_dictionary(DICTIONARY, 1).finish(1, 3))
+    return tmp_path
+
+
+def cat(*arguments) -> list[str]:
+    result = CliRunner().invoke(bordnetz, ["cat", *map(str, arguments)])
+    assert result.exit_code == 0
+    return result.stdout.splitlines()
+
+
+def test_each_gap_is_a_row_of_csv_with_its_length_when_it_is_over(folder) -> None:
+    assert list(csv.reader(cat(folder, "--format", "csv")))[1:] == [
+        ["2023-11-14T22:13:20.123Z", "powertrain.*", "", "s", "notListening down"],
+        ["2023-11-14T22:13:20.123Z", "powertrain.*", "3.877", "s", "notListening down"],
+        ["2023-11-14T22:13:20.500Z", "drive.*", "0.0", "s", "notListening failed"],
+    ]
+
+
+def test_each_gap_is_an_object_of_json_lines(folder) -> None:
+    since = {"time": "2023-11-14T22:13:20.123Z", "gap": "powertrain", "cause": "down"}
+    over = {"time": "2023-11-14T22:13:20.500Z", "gap": "drive", "cause": "failed", "seconds": 0.0}
+    lines = cat(folder, "--format", "jsonl", "--raw")
+    assert [json.loads(line) for line in lines] == [since, since | {"seconds": 3.877}, over]
+
+
+def test_each_gap_is_a_line_of_the_table(folder) -> None:
+    lines = cat(folder, "--format", "table")
+    assert [" ".join(line.split()) for line in lines[:2]] == [
+        "2023-11-14T22:13:20.123Z powertrain.* not listened to (down)",
+        "2023-11-14T22:13:20.123Z powertrain.* not listened to (down), for 3.877 s",
+    ]
+
+
+def test_gaps_are_shown_of_buses_of_which_signals_are_asked_for(folder) -> None:
+    (line,) = cat(folder, "--format", "jsonl", "--signals", "*.Motor.Gear")
+    assert json.loads(line)["gap"] == "drive"
+    assert cat(folder, "--format", "jsonl", "--signals", "drive.Motor.Gear@21") == [line]
+    assert cat(folder, "--format", "jsonl", "--signals", "truck.*") == []
 
 
 @given(st.lists(gaps, min_size=1, max_size=3), st.integers(0, 10**6), st.integers(1, 255))

@@ -29,7 +29,7 @@ from bordnetz.batch.show import FORMATS, Format, Selection
     type=click.Choice(sorted(FORMATS)),
     default="summary",
     show_default=True,
-    help="summary: a line a batch; table, csv, jsonl: a line a sample.",
+    help="summary: a line a batch; table, csv, jsonl: a line a sample, and one a gap.",
 )
 @click.option(
     "--signals",
@@ -50,6 +50,10 @@ def cat(
 
     Under J1939 several devices may send the same message: the source address stands behind the
     signal's name, as in truck.EEC1.EngineSpeed@00.
+
+    A gap is a time in which a bus was not listened to.  It is told when it begins and again, with
+    its length, when it is over: in csv a row BUS.* with quality "notListening CAUSE" and the
+    seconds as value, in jsonl an object with "gap", "cause" and "seconds".
     """
     reader = Reader()
     show: Format = FORMATS[form](sys.stdout, Selection(globs, raw=raw))

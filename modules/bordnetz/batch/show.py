@@ -1,4 +1,4 @@
-"""Batches as text: one line a batch, or one a sample."""
+"""Batches as text: one line a batch, or one a sample and one a gap."""
 
 from __future__ import annotations
 
@@ -88,6 +88,19 @@ class Selection:
         words = {flag: Quality(flag).words() for flag in set(flags)}
         return [words[flag] for flag in flags]
 
+    def gaps(self, batch: Batch) -> list[Gap]:
+        """The gaps of buses of which signals may be selected."""
+        if not self._globs or not batch.gaps:
+            return list(batch.gaps)
+        # Whatever source address was asked for.
+        globs = {*self._globs, *(glob.rpartition("@")[0] for glob in self._globs if "@" in glob)}
+        wanted = {
+            group.bus
+            for group in batch.dictionary.groups
+            if any(fnmatchcase(name, glob) for glob in globs for name in group.names())
+        }
+        return [gap for gap in batch.gaps if gap.bus in wanted]
+
     def _wanted(self, *names: str) -> bool:
         return not self._globs or any(
             fnmatchcase(name, glob) for glob in self._globs for name in names
@@ -125,6 +138,12 @@ class Format(ABC):
     def write(self, batch: Batch) -> None:
         """Write one batch."""
 
+    def _gaps(self, batch: Batch) -> Iterator[tuple[str, Gap, float | None]]:
+        """When each gap began, itself, and how long it was, s; None: it lasts."""
+        for gap in self._selection.gaps(batch):
+            seconds = None if gap.end is None else (gap.end - gap.start) / 1e9
+            yield iso(gap.start, batch.header.stamp.resolution), gap, seconds
+
     def _rows(self, batch: Batch) -> Iterator[tuple[str, Column, Any, list[str]]]:
         """Time, column, value and quality of every selected sample, series after series."""
         resolution = batch.header.stamp.resolution
@@ -161,7 +180,11 @@ class Table(Format):
     """Aligned columns."""
 
     def write(self, batch: Batch) -> None:
-        """Write time, name, value, unit and quality of each sample."""
+        """Write each gap, and time, name, value, unit and quality of each sample."""
+        for time, gap, seconds in self._gaps(batch):
+            long = "" if seconds is None else f", for {seconds:.3f} s"
+            line = f"{time}  {gap.bus + '.*':<40} not listened to ({_cause(gap)}){long}"
+            self._stream.write(printable(line) + "\n")
         for time, column, value, words in self._rows(batch):
             unit = "" if self._selection.raw else column.signal.unit
             text = f"{value:.10g}" if isinstance(value, float) else str(value)
@@ -179,7 +202,13 @@ class Csv(Format):
         self._writer.writerow(("time", "signal", "value", "unit", "quality"))
 
     def write(self, batch: Batch) -> None:
-        """Write time, name, value, unit and quality of each sample."""
+        """Write time, name, value, unit and quality of each sample.
+
+        A gap has the bus' name and ``.*`` for a name, and its seconds, if it is over, for a value.
+        """
+        for time, gap, seconds in self._gaps(batch):
+            long = "" if seconds is None else seconds
+            self._writer.writerow((time, f"{gap.bus}.*", long, "s", f"notListening {_cause(gap)}"))
         for time, column, value, words in self._rows(batch):
             unit = "" if self._selection.raw else column.signal.unit
             self._writer.writerow((time, column.name, value, unit, " ".join(words)))
@@ -189,7 +218,15 @@ class JsonLines(Format):
     """One JSON object a line; what JSON has no number for (NaN, infinities) is null."""
 
     def write(self, batch: Batch) -> None:
-        """Write time, name, value, unit and, where there is something to say, quality."""
+        """Write time, name, value, unit and, where there is something to say, quality.
+
+        A gap is another object: when it began, bus, cause and, if it is over, seconds.
+        """
+        for time, gap, seconds in self._gaps(batch):
+            told: dict[str, Any] = {"time": time, "gap": gap.bus, "cause": _cause(gap)}
+            if seconds is not None:
+                told["seconds"] = seconds
+            self._stream.write(json.dumps(told, ensure_ascii=False) + "\n")
         for time, column, value, words in self._rows(batch):
             finite = not isinstance(value, float) or np.isfinite(value)
             line: dict[str, Any] = {"time": time, "signal": column.name}
@@ -201,9 +238,13 @@ class JsonLines(Format):
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
+def _cause(gap: Gap) -> str:
+    return gap.cause.name.lower()
+
+
 def gap_text(gap: Gap, resolution: Resolution) -> str:
     """A gap for people, without its bus."""
-    since = f"not listened to ({gap.cause.name.lower()}) since {iso(gap.start, resolution)}"
+    since = f"not listened to ({_cause(gap)}) since {iso(gap.start, resolution)}"
     return since if gap.end is None else f"{since}, for {(gap.end - gap.start) / 1e9:.3f} s"
 
 
