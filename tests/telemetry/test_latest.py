@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 
-from bordnetz.series import Group, Kind, Samples, Signal
+from bordnetz.series import Group, Kind, Quality, Samples, Signal
 from bordnetz.telemetry.latest import Latest
 
 GROUPS = (
@@ -61,3 +63,19 @@ def test_a_frame_cut_short_shows_only_what_it_carried():
     latest.update(samples((0, 0x100, [[10], [1]])), now=1.0)
     latest.update(samples((0, 0x100, [[12]])), now=2.0)
     assert shown(latest) == {("drive.Motor.Speed", 0x100): (6.0, None, 2.0)}
+
+
+def test_what_is_said_against_the_last_value_is_kept_where_somebody_asked():
+    asked = replace(GROUPS[1], quality=True)
+    latest = Latest((GROUPS[0], asked))
+
+    def update(*flags):
+        block = samples((0, 0x100, [[1, 2], [0, 1]]), (1, 0x8CF00400, [[3] * len(flags)]))
+        quality = np.array([0, 0, 0, 0, *flags], np.uint8)
+        latest.update(replace(block, groups=(GROUPS[0], asked), quality=quality), now=1.0)
+        return {r.name: r.quality for r in latest.readings(lambda name: True, 100)[0]}
+
+    load = "drive.EEC1.Load"
+    nobody = {"drive.Motor.Speed": None, "drive.Motor.Gear": None}
+    assert update(0, Quality.WRONG_CRC) == nobody | {load: Quality.WRONG_CRC}
+    assert update(Quality.WRONG_CRC, 0) == nobody | {load: Quality(0)}

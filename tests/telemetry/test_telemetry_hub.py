@@ -218,6 +218,7 @@ def test_snapshot_shows_last_values_with_text_unit_and_age(deploy, start, car):
     answer = call(hub, "snapshot", {"signals": ["drive.Motor.*", "truck.*"]})
     ages = [one.pop("age") for one in answer["signals"]]
     assert all(0 <= age <= PATIENCE for age in ages)
+    assert all(one.pop("quality") is None for one in answer["signals"])
     assert answer == {
         "signals": [
             {"name": "drive.Motor.Count", "id": "0x100", "value": 4, "text": None, "unit": ""},

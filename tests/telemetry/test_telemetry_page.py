@@ -144,7 +144,7 @@ def fits(value, schema, nullable=(), where="$"):
                 fits(item, fields[name], nullable, f"{where}.{name}")
 
 
-NULLABLE = ("value", "text")
+NULLABLE = ("value", "text", "quality")
 
 
 # -- the model in itself

@@ -37,6 +37,9 @@ def test_what_is_said_against_a_sample_reaches_the_cloud(deploy, start, car):
     for counter in (1, 2, 2, 5):
         car.send(frames(MOTOR, motor([counter], gear=counter)))
     eventually(lambda: call(hub, "status")["frames"]["received"], lambda n: n == car.sent)
+    shown = {one["name"]: one for one in call(hub, "snapshot")["signals"]}
+    assert shown["drive.Motor.Speed"]["quality"] == ["afterLoss"]
+    assert shown["drive.Motor.Count"]["quality"] is None
     call(hub, "flush")
     cloud = eventually(lambda: Cloud(hub), lambda cloud: cloud.samples >= 8)
     quality = []

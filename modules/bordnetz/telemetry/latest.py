@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bordnetz.can.slots import Slots
-from bordnetz.series import Group, Samples, Signal
+from bordnetz.series import Group, Quality, Samples, Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Reading:
         signal: How the value is read.
         value: Physical value.
         text: The value table's text for it, or None.
+        quality: What is to be said against it; None where nobody asked.
         seen: When the frame was decoded, on the clock given to `Latest.update`.
     """
 
@@ -29,11 +30,12 @@ class Reading:
     signal: Signal
     value: float | int
     text: str | None
+    quality: Quality | None
     seen: float
 
 
 class Latest:
-    """Remembers the last row of each series in two arrays.
+    """Remembers the last row of each series, in arrays.
 
     Args:
         groups: The decode table's groups.
@@ -48,6 +50,7 @@ class Latest:
         self._filled = np.empty(0, np.int32)
         self._seen = np.empty(0, np.float64)
         self._raw = np.empty((0, self._width), np.int64)
+        self._quality = np.empty((0, self._width), np.uint8)
 
     def update(self, samples: Samples, now: float) -> None:
         """Take in a block of samples decoded at ``now`` (s, any steady clock)."""
@@ -66,9 +69,12 @@ class Latest:
         column = np.arange(len(runs)) - np.repeat(
             np.cumsum(samples.width) - samples.width, samples.width
         )
-        last = samples.values[np.cumsum(runs) - 1]
+        last = np.cumsum(runs) - 1
         order = np.argsort(np.repeat(turn.argsort(), samples.width), kind="stable")
-        self._raw[np.repeat(slot, samples.width)[order], column[order]] = last[order]
+        place = np.repeat(slot, samples.width)[order], column[order]
+        self._raw[place] = samples.values[last][order]
+        if samples.quality is not None:
+            self._quality[place] = samples.quality[last][order]
 
     def readings(self, wanted: Callable[[str], object], most: int) -> tuple[list[Reading], int]:
         """The last values of signals, in the order their series appeared.
@@ -104,6 +110,7 @@ class Latest:
             signal=signal,
             value=value,
             text=text,
+            quality=Quality(int(self._quality[slot, column])) if group.quality else None,
             seen=float(self._seen[slot]),
         )
 
@@ -114,7 +121,9 @@ class Latest:
             self._id = np.append(self._id, np.zeros(missing, np.uint32))
             self._filled = np.append(self._filled, np.zeros(missing, np.int32))
             self._seen = np.append(self._seen, np.zeros(missing, np.float64))
-            self._raw = np.vstack((self._raw, np.zeros((missing, self._width), np.int64)))
+            more = missing, self._width
+            self._raw = np.vstack((self._raw, np.zeros(more, np.int64)))
+            self._quality = np.vstack((self._quality, np.zeros(more, np.uint8)))
 
 
 def read(signal: Signal, raw: NDArray[np.int64]) -> tuple[float | int, str | None]:

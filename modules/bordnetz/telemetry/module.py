@@ -368,5 +368,6 @@ def _shown(reading: Reading, now: float) -> dict[str, Any]:
         "value": value,
         "text": text,
         "unit": reading.signal.unit,
+        "quality": None if reading.quality is None else reading.quality.words(),
         "age": round(now - reading.seen, 1),
     }
