@@ -7,6 +7,7 @@ are never written again: they are what vehicles in the field have sent.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,12 @@ from bordnetz.batch.message import (
     Stamp,
     encode_batch,
     encode_dictionary,
+    encode_gaps,
 )
-from bordnetz.series import Group, Samples, Signal
+from bordnetz.series import Cause, Gap, Group, Quality, Samples, Signal
 
 FOLDER = Path(__file__).parent / "golden" / f"v{MAJOR}"
+FIELDS = ("group", "id", "width", "count", "time", "values")
 STYLES = ("smooth", "noise", "walk", "rare", "constant", "counter", "checksum", "wild", "ramp")
 
 
@@ -79,6 +82,28 @@ def repeating() -> Samples:
     )
 
 
+def judged() -> tuple[Samples, Dictionary]:
+    """A truck of which something is said against every kind of value, and nothing of a group."""
+    groups = tuple(replace(group, quality=group.message != "Motor") for group in GROUPS)
+    samples = truck()
+    quality = np.zeros(len(samples.values), np.uint8)
+    quality[12:] = [*Quality, Quality.ERROR | Quality.AFTER_LOSS]
+    return replace(samples, groups=groups, quality=quality), Dictionary(
+        groups, bytes(32), bytes(32)
+    )
+
+
+def gaps() -> tuple[Gap, ...]:
+    """Every cause, one gap that lasts, one of no length, one before 1970."""
+    return (
+        Gap("drive", Cause.DOWN, START),
+        Gap("drive", Cause.DOWN, START, START + 4_000_000_000),
+        Gap("truck", Cause.ABSENT, START, START),
+        Gap("truck", Cause.FAILED, -7_000_000, 5_000_000),
+        Gap("truck", Cause.UNKNOWN, START),
+    )
+
+
 def main() -> None:
     """Write what is not there yet."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -90,8 +115,19 @@ def main() -> None:
         "1-tempers": encode_batch(samples, own, stamp, embed=True).finish(2**64 - 1, 300),
         "2-truck": encode_batch(truck(), DICTIONARY, micro).finish(5, 2),
         "3-repeating": encode_batch(repeating(), DICTIONARY, stamp).finish(5, 3),
+        "4-judged": encode_batch(judged()[0], judged()[1], micro, embed=True)
+        .telling(gaps(), micro.resolution)
+        .finish(5, 4),
+        "5-gaps": encode_gaps(gaps(), DICTIONARY, stamp).finish(5, 5),
     }
-    contents = {"1-tempers": samples, "2-truck": truck(), "3-repeating": repeating()}
+    nothing = replace(truck(), **{name: np.empty(0, np.int64) for name in FIELDS})
+    contents = {
+        "1-tempers": samples,
+        "2-truck": truck(),
+        "3-repeating": repeating(),
+        "4-judged": judged()[0],
+        "5-gaps": nothing,
+    }
     for name, message in messages.items():
         file = FOLDER / f"{name}.bin"
         if file.exists():
@@ -99,10 +135,11 @@ def main() -> None:
         file.write_bytes(message)
         if name in contents:
             held = contents[name]
-            text = {
-                field: getattr(held, field).tolist()
-                for field in ("group", "id", "width", "count", "time", "values")
-            }
+            text = {field: getattr(held, field).tolist() for field in FIELDS}
+            if held.quality is not None:
+                text["quality"] = held.quality.tolist()
+            if name in ("4-judged", "5-gaps"):
+                text["gaps"] = [[gap.bus, gap.cause, gap.start, gap.end] for gap in gaps()]
             file.with_suffix(".json").write_text(json.dumps(text) + "\n")
 
 

@@ -43,6 +43,9 @@ def test_every_released_version_is_read_as_it_was_written(version: str) -> None:
     for name, batch in batches.items():
         content = json.loads(expected[name].read_text())
         unit = batch.header.stamp.resolution.ns
+        gaps = [[gap.bus, gap.cause, gap.start, gap.end] for gap in batch.gaps]
+        assert gaps == content.pop("gaps", [])
+        assert (batch.samples.quality is None) == ("quality" not in content)
         for field, numbers in content.items():
             read = getattr(batch.samples, field).tolist()
             assert read == ([t // unit * unit for t in numbers] if field == "time" else numbers)
