@@ -23,13 +23,16 @@ from canhelp import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bordnetz.can import port
 from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import Interest
 from bordnetz.can.frames import ERROR, FDF, REMOTE, Block, Frames
+from bordnetz.can.mmsg import SO_TIMESTAMPNS
 from bordnetz.can.port import open_unix
 from bordnetz.can.sender import FrameSender
-from bordnetz.can.sources.live import next_nap, open_source
+from bordnetz.can.sources import live
+from bordnetz.can.sources.live import longest_nap, next_nap, open_source
 from bordnetz.series import EXTENDED
 
 
@@ -80,6 +83,16 @@ def test_a_classic_frame_arrives_in_columns(line: Line) -> None:
     assert before <= frames.time[0] <= time.time_ns()
     assert block.received.tolist() == [1]
     assert len(block.fd) == 0
+
+
+def test_memory_that_has_held_a_frame_without_a_time_takes_the_time_of_the_next(line: Line) -> None:
+    sock = line.ports[0].socket
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
+    assert line.through(classic(1, b"x")).classic.time.tolist() == [0]
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    before = time.time_ns()
+    block = line.through(classic(1, b"x"), classic(1, b"x"))
+    assert ((before <= block.classic.time) & (block.classic.time <= time.time_ns())).all()
 
 
 def test_a_fd_frame_is_told_from_a_classic_one_by_its_size(line: Line) -> None:
@@ -382,6 +395,37 @@ def test_naps_shrink_while_senders_wait_and_grow_again_when_they_do_not() -> Non
     for _ in range(20):
         nap = next_nap(nap, fullest=0.4)
     assert nap == 0.020
+
+
+def test_naps_are_long_where_the_shortest_queue_holds_what_comes_meanwhile() -> None:
+    assert longest_nap([16_384, 800]) == 800 / 20_000 == 0.040
+    assert longest_nap([16_384]) == 0.050
+    assert longest_nap([16_384, 10]) == longest_nap([]) == 0.020
+    assert next_nap(0.020, fullest=0.4, longest=0.050) == 0.040
+    # One of the buses is opened again, with a shorter queue.
+    assert next_nap(0.050, fullest=0.9, longest=0.020) == 0.020
+
+
+async def test_where_queues_are_short_naps_are(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def next_of(nap: float, fullest: float, longest: float) -> float:
+        asked.append(longest)
+        return next_nap(nap, fullest, longest)
+
+    monkeypatch.setattr(live, "next_nap", next_of)
+    for queue, longest in ((10, 0.020), (1_000, 0.050)):
+        monkeypatch.setattr(port, "_unix_queue", lambda queue=queue: queue)
+        async with open_source(
+            vehicle_of({"interface": "unix", "channel": str(short_path / "0")})
+        ) as source:
+            with FrameSender.to_unix(str(short_path / "0")) as sender:
+                sender.send(frames_of(1))
+            await read_until(source, lambda block: len(block.classic) == 1)
+            await asyncio.to_thread(until, lambda: asked)
+        assert {asked.pop() for _ in range(len(asked))} == {longest}
 
 
 def test_a_bus_at_a_thousand_frames_a_second_does_not_shorten_the_nap(line: Line) -> None:

@@ -54,7 +54,9 @@ class Receiver:
         self.ports: tuple[Port, ...] = ()
         self._buses = buses
         self._messages = Messages(ROWS)
-        self._bus = np.zeros(ROWS, np.uint8)
+        # The rows of the memory in use: the bus and the number of each run of them.
+        self._bus_of_run: list[int] = []
+        self._run: list[int] = []
         self._rows = 0
         self._turn = 0
         self._dropped = np.zeros(buses, np.int64)
@@ -102,38 +104,42 @@ class Receiver:
             Whether more is there: `take` a block and call again.
         """
         more = False
-        before = self._rows
-        self.got, self.fullest = 0, 0.0
+        before = rows = self._rows
+        fullest = 0.0
         for _ in self.ports:
-            if self._rows > ROWS - MOST_A_CALL:
+            if rows > ROWS - MOST_A_CALL:
                 more = True
                 break
             port = self.ports[self._turn]
             # The next call begins with the next bus, so that a flooded one starves no other.
             self._turn = (self._turn + 1) % len(self.ports)
-            got = self._receive(port)
-            self._bus[self._rows : self._rows + got] = port.bus
-            self._rows += got
-            self.fullest = max(self.fullest, got / port.capacity)
+            if not (got := self._receive(port, rows)):
+                continue
+            self._bus_of_run.append(port.bus)
+            self._run.append(got)
+            rows += got
+            fullest = max(fullest, got / port.capacity)
             more |= got == MOST_A_CALL
-        self.got = self._rows - before
+        self._rows, self.got, self.fullest = rows, rows - before, fullest
         return more
 
-    def _receive(self, port: Port) -> int:
+    def _receive(self, port: Port, row: int) -> int:
         try:
-            return self._messages.receive(port.socket.fileno(), self._rows, MOST_A_CALL)
+            return self._messages.receive(port.socket.fileno(), row, MOST_A_CALL)
         except OSError as error:
             self.failures.append((port, error))
         try:
             # An error is said once, before the frames that wait.
-            return self._messages.receive(port.socket.fileno(), self._rows, MOST_A_CALL)
+            return self._messages.receive(port.socket.fileno(), row, MOST_A_CALL)
         except OSError:
             return 0
 
     def take(self) -> Block:
         """Everything read since the last block."""
         count, self._rows = self._rows, 0
-        bus = self._bus[:count].copy()
+        bus = np.array(self._bus_of_run, np.uint8).repeat(self._run)
+        self._bus_of_run.clear()
+        self._run.clear()
         frames = self._messages.frames[:count]
         words = self._messages.words[:count]
         sizes = self._messages.sizes[:count]

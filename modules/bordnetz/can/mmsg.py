@@ -69,6 +69,8 @@ class _Message(ctypes.Structure):
     _fields_ = [("header", _Header), ("size", ctypes.c_uint)]
 
 
+_HEADER_BYTES = ctypes.sizeof(_Message)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _recvmmsg = _libc.recvmmsg
 _recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
@@ -79,7 +81,7 @@ _MSG_NOSIGNAL = 0x4000
 
 
 class Messages:
-    """Rows of memory, one datagram each, that the kernel fills or empties.
+    """Rows of memory, one datagram each, that the kernel fills or empties: one or the other.
 
     Attributes:
         frames: `FRAME`, shape (rows,).
@@ -96,17 +98,22 @@ class Messages:
         self.sizes: NDArray[np.uint32] = self._headers["size"]
         header = self._headers["header"]
         self._room: NDArray[np.uintp] = header["control_size"]
+        self._room[:] = _STAMP.itemsize
         row = np.arange(rows, dtype=np.uintp)
         self._vectors["base"] = self.words.ctypes.data + row * _STRIDE
+        self._vectors["size"] = _ROOM
         header["vectors"] = self._vectors.ctypes.data + row * self._vectors.itemsize
         header["vector_count"] = 1
         header["control"] = self._stamps.ctypes.data + row * _STAMP.itemsize
+        self._address: int = self._headers.ctypes.data
+        self._used = 0
 
     def receive(self, descriptor: int, start: int, count: int) -> int:
         """Take up to ``count`` waiting datagrams into the rows from ``start`` on.
 
         The room for control messages fits the time stamp alone: file descriptors that a sender
-        attaches are closed by the kernel.
+        attaches are closed by the kernel.  Rows are filled from the first on, one behind the
+        other, and again from the first on.
 
         Returns:
             How many there were; 0 if none waits.
@@ -114,15 +121,17 @@ class Messages:
         Raises:
             OSError: The socket reports an error, for instance that its interface went down.
         """
-        self._vectors["size"][start : start + count] = _ROOM
-        self._room[start : start + count] = _STAMP.itemsize
-        address = self._headers.ctypes.data + start * self._headers.itemsize
+        if not start:
+            # The kernel has written there how much of the room a datagram has needed.
+            self._room[: self._used] = _STAMP.itemsize
+        address = self._address + start * _HEADER_BYTES
         received: int = _recvmmsg(descriptor, address, count, _MSG_DONTWAIT, None)
         if received < 0:
             code = ctypes.get_errno()
             if code in (errno.EAGAIN, errno.EINTR):
                 return 0
             raise OSError(code, os.strerror(code))
+        self._used = start + received
         return received
 
     def send(self, descriptor: int, start: int, count: int, size: int) -> int:
@@ -136,7 +145,7 @@ class Messages:
         """
         self._vectors["size"][start : start + count] = size
         self._room[start : start + count] = 0
-        address = self._headers.ctypes.data + start * self._headers.itemsize
+        address = self._address + start * _HEADER_BYTES
         sent: int = _sendmmsg(descriptor, address, count, _MSG_NOSIGNAL)
         if sent < 0:
             code = ctypes.get_errno()

@@ -42,7 +42,8 @@ from bordnetz.telemetry.tally import Tally
 log = logging.getLogger(__name__)
 
 TICK = 0.1
-"""Seconds between decodings while frames come slowly."""
+"""Seconds between decodings of a recording while its frames come slowly; buses bring blocks that
+are worth decoding at once."""
 
 SHOWN = 500
 """Signals in one answer of ``snapshot``, if they fit one."""
@@ -137,7 +138,7 @@ class Telemetry(Module[Desired]):
                     group.create_task(self._follow(edge, collection)),
                     group.create_task(self._exchange(edge, collection, backlog)),
                     group.create_task(collection.repeat_dictionary()),
-                    group.create_task(collection.advance(TICK)),
+                    group.create_task(collection.advance(TICK if self._recorded else 0)),
                     group.create_task(_tell_state(edge, collection)),
                     group.create_task(self._buses.tell(edge.report)),
                 ]

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import ALL, Filters, Interest, by_bus
 from bordnetz.can.frames import Block
+from bordnetz.can.health import ErrorState, Health
+from bordnetz.can.link import Links, controller_state
 from bordnetz.can.port import Port, open_can, open_unix
 from bordnetz.can.sources.adapter import Adapter, check_interface
 from bordnetz.can.sources.line import End, Line
@@ -22,8 +24,12 @@ from bordnetz.can.sources.source import Source
 from bordnetz.can.vehicle import Bus, Vehicle
 
 _NAP = 0.020
-"""Seconds between drains at most: few wake-ups, and hundreds of frames fit into the queues."""
-_BLOCK = 5 * _NAP
+"""Seconds between drains where queues are short."""
+_LONGEST_NAP = 0.050
+"""Seconds between drains where queues are long: each costs the same for few frames as for many."""
+_BUSIEST = 20_000
+"""Frames/s that no bus exceeds: the shortest ones at 1 Mbit/s."""
+_BLOCK = 0.250
 """Seconds between blocks: making and decoding one costs the same for few frames as for many."""
 _SHORTEST_NAP = _NAP / 128
 """A Unix socket queues some ten frames; at this nap that is more than 20,000 a second."""
@@ -34,21 +40,32 @@ def open_source(vehicle: Vehicle) -> Source:
     return LiveSource(vehicle)
 
 
-def next_nap(nap: float, fullest: float) -> float:
+def longest_nap(capacities: Iterable[int]) -> float:
+    """How long to sleep between drains at most, seconds.
+
+    Args:
+        capacities: Frames that the queues hold; where a bus has such a queue that even a burst
+            fills it only later, the nap is longer.
+    """
+    return min(max(min(capacities, default=0) / _BUSIEST, _NAP), _LONGEST_NAP)
+
+
+def next_nap(nap: float, fullest: float, longest: float = _NAP) -> float:
     """How long to sleep before the next drain.
 
     Args:
         nap: The last one, seconds.
         fullest: `Receiver.fullest` after it.  A queue that was full may have kept its sender
             waiting; one that was half full at most holds what comes in twice the time.
+        longest: See `longest_nap`.
     """
     if fullest > 1:
         return max(nap / 2, _SHORTEST_NAP)
-    return min(nap * 2, _NAP) if fullest <= 1 / 2 else nap
+    return min(nap * 2 if fullest <= 1 / 2 else nap, longest)
 
 
 class LiveSource(Source):
-    """Drains all buses every 10 to 20 ms, a block every 100 ms; frames of one bus stay in order.
+    """Drains all buses every 20 to 50 ms, a block every 250 ms; frames of one bus stay in order.
 
     While no bus has frames, its thread sleeps until one has.
     """
@@ -63,7 +80,11 @@ class LiveSource(Source):
         self._filters: Sequence[Filters] = [ALL] * len(vehicle.buses)
         # Who opens, closes or filters a port has it.
         self._turn = threading.Lock()
+        self._longest_nap = _NAP
         self._bell = -1
+        self._links: Links | None = None
+        # Buses of which the controller's state is not known.
+        self._unknown: set[int] = set()
 
     # -- for the consumer, from any thread
 
@@ -108,6 +129,10 @@ class LiveSource(Source):
         self._bell = os.eventfd(0)
         resources.callback(self._take_bell_down)
         self._receiver.watch(self._bell)
+        if any(bus.interface == "socketcan" for bus in self._buses):
+            with suppress(OSError):  # Who is not let will still find out by trying.
+                self._links = resources.enter_context(closing(Links()))
+                self._receiver.watch(self._links.fileno())
         for index, bus in enumerate(self._buses):
             if bus.interface not in ("socketcan", "unix"):
                 check_interface(bus)
@@ -122,14 +147,17 @@ class LiveSource(Source):
     def _open_end(self, index: int, bus: Bus) -> End:
         if bus.interface not in ("socketcan", "unix"):
             adapter = self._adapters[index] = Adapter(index, bus, len(self._buses))
+            self._rest()
             return adapter
         with self._turn:
             if bus.interface == "socketcan":
                 port = open_can(index, bus.name, str(bus.channel), self._filters[index])
+                self._unknown.add(index)
             else:
                 port = open_unix(index, bus.name, str(bus.channel))
             self._ports[index] = port
         self._receiver.attach(port)
+        self._rest()
         return port
 
     def _closed(self, end: End) -> None:
@@ -141,6 +169,13 @@ class LiveSource(Source):
             for index, adapter in enumerate(self._adapters):
                 if adapter is end:
                     self._adapters[index] = None
+        self._rest()
+
+    def _rest(self) -> None:
+        """Find how long naps may be now."""
+        capacities = [port.capacity for port in self._receiver.ports]
+        # What an adapter's driver queues is not known.
+        self._longest_nap = _NAP if any(self._adapters) else longest_nap(capacities)
 
     def _read(self) -> Iterator[Block]:
         nap = _NAP
@@ -166,7 +201,7 @@ class LiveSource(Source):
                     continue
             if more:
                 continue
-            nap = next_nap(nap, fullest)
+            nap = next_nap(nap, fullest, self._longest_nap)
             time.sleep(nap)
 
     def _tend(self, now: float) -> None:
@@ -174,6 +209,11 @@ class LiveSource(Source):
         failures, self._receiver.failures = self._receiver.failures, []
         for port, error in failures:
             self._lines[port.bus].fail(error, now, time.time_ns())
+        if self._links is not None and self._links.changed():
+            for index, line in enumerate(self._lines):
+                if self._buses[index].interface == "socketcan":
+                    line.tick(now, time.time_ns())
+                    self._unknown.add(index)
         for line in self._lines:
             if line.due is not None and now >= line.due:
                 line.tick(now, time.time_ns())
@@ -210,7 +250,19 @@ class LiveSource(Source):
             gaps, problems = line.take()
             if gaps:
                 news.append(Block.of(len(self._buses), problems=problems, gaps=gaps))
+        if states := self._controllers():
+            health = Health.known(states, len(self._buses))
+            news.append(Block.of(len(self._buses), health=health))
         return news
+
+    def _controllers(self) -> dict[int, ErrorState]:
+        """The states of controllers that were not known, by bus, as far as drivers tell them."""
+        states = {}
+        while self._unknown:
+            port = self._ports[index := self._unknown.pop()]
+            if port is not None:
+                states[index] = controller_state(port.index)
+        return {bus: state for bus, state in states.items() if state is not ErrorState.UNKNOWN}
 
     def _sleep(self, now: float) -> None:
         """Until a frame comes, a line is to be looked after, or somebody rings."""
