@@ -114,7 +114,7 @@ def furnish(folder: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """That of a process whose bytecode is kept."""
+    """That of a process in the image, and whose bytecode is kept."""
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return inherited | {
         "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
@@ -122,6 +122,7 @@ def environment(folder: Path) -> dict[str, str]:
         "BORDNETZ_STATE": str(folder / "state"),
         "BORDNETZ_BUNDLES": str(folder / "bundles"),
         "BORDNETZ_METRICS_ADDRESS": "127.0.0.1:0",
+        "OPENBLAS_NUM_THREADS": "1",  # as the image sets it
         **_IOT_EDGE,
     }
 

@@ -1,5 +1,6 @@
 """The command line as such: its verbs, and how it ends when something outside is missing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,15 @@ def test_a_verb_whose_packages_are_missing_says_which(arguments, tmp_path):
     assert run.returncode == 1
     assert "install bordnetz[laptop]" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core, so one thread anyway")
+def test_numpy_gets_no_threads_for_its_small_products():
+    tell = "print('numpy' in sys.modules, len(os.listdir('/proc/self/task')))"
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    code = f"import atexit, os; atexit.register(lambda: {tell});"
+    run = bordnetz("cat", "--help", code=code, env=environment)
+    assert run.stdout.endswith("True 1\n"), run.stdout + run.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")

@@ -75,6 +75,9 @@ def bordnetz() -> None:
 
 def main() -> Any:
     """Run the command line; what an operator can mend becomes a line of text and an exit code."""
+    # What numpy multiplies here is small, and threads of OpenBLAS, one a core, take 50 ms of CPU
+    # time to start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         return bordnetz()
     except BordnetzError as error:

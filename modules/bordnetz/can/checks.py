@@ -48,7 +48,8 @@ Byte = Annotated[StrictInt, Field(ge=0, le=0xFF)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred, as only the whole vehicle file is validated, and a start waits for it.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Profile1(_Model):

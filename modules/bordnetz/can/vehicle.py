@@ -96,7 +96,8 @@ class VehicleError(BordnetzError):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Deferred, as only the whole vehicle file is validated, and a start waits for it.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class IsoTp(_Model):
