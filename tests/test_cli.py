@@ -55,7 +55,6 @@ def test_a_verb_whose_packages_are_missing_says_which(arguments, tmp_path):
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core, so one thread anyway")
 def test_numpy_gets_no_threads_for_its_small_products():
     tell = "print('numpy' in sys.modules, len(os.listdir('/proc/self/task')))"
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
