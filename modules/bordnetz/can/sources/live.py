@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,6 @@ from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import ALL, Filters, Interest, by_bus
 from bordnetz.can.frames import Block
-from bordnetz.can.health import ErrorState, Health
-from bordnetz.can.link import Links, controller_state
 from bordnetz.can.port import Port, open_can, open_unix
 from bordnetz.can.sources.adapter import Adapter, check_interface
 from bordnetz.can.sources.line import End, Line
@@ -82,9 +80,6 @@ class LiveSource(Source):
         self._turn = threading.Lock()
         self._longest_nap = _NAP
         self._bell = -1
-        self._links: Links | None = None
-        # Buses of which the controller's state is not known.
-        self._unknown: set[int] = set()
 
     # -- for the consumer, from any thread
 
@@ -129,10 +124,6 @@ class LiveSource(Source):
         self._bell = os.eventfd(0)
         resources.callback(self._take_bell_down)
         self._receiver.watch(self._bell)
-        if any(bus.interface == "socketcan" for bus in self._buses):
-            with suppress(OSError):  # Who is not let will still find out by trying.
-                self._links = resources.enter_context(closing(Links()))
-                self._receiver.watch(self._links.fileno())
         for index, bus in enumerate(self._buses):
             if bus.interface not in ("socketcan", "unix"):
                 check_interface(bus)
@@ -152,7 +143,6 @@ class LiveSource(Source):
         with self._turn:
             if bus.interface == "socketcan":
                 port = open_can(index, bus.name, str(bus.channel), self._filters[index])
-                self._unknown.add(index)
             else:
                 port = open_unix(index, bus.name, str(bus.channel))
             self._ports[index] = port
@@ -209,11 +199,6 @@ class LiveSource(Source):
         failures, self._receiver.failures = self._receiver.failures, []
         for port, error in failures:
             self._lines[port.bus].fail(error, now, time.time_ns())
-        if self._links is not None and self._links.changed():
-            for index, line in enumerate(self._lines):
-                if self._buses[index].interface == "socketcan":
-                    line.tick(now, time.time_ns())
-                    self._unknown.add(index)
         for line in self._lines:
             if line.due is not None and now >= line.due:
                 line.tick(now, time.time_ns())
@@ -250,19 +235,7 @@ class LiveSource(Source):
             gaps, problems = line.take()
             if gaps:
                 news.append(Block.of(len(self._buses), problems=problems, gaps=gaps))
-        if states := self._controllers():
-            health = Health.known(states, len(self._buses))
-            news.append(Block.of(len(self._buses), health=health))
         return news
-
-    def _controllers(self) -> dict[int, ErrorState]:
-        """The states of controllers that were not known, by bus, as far as drivers tell them."""
-        states = {}
-        while self._unknown:
-            port = self._ports[index := self._unknown.pop()]
-            if port is not None:
-                states[index] = controller_state(port.index)
-        return {bus: state for bus, state in states.items() if state is not ErrorState.UNKNOWN}
 
     def _sleep(self, now: float) -> None:
         """Until a frame comes, a line is to be looked after, or somebody rings."""
