@@ -199,7 +199,7 @@ def test_a_batch_waits_for_its_dictionary() -> None:
     (batch,) = reader.read(BROUGHT)
     assert series([batch.samples]) == series([merge([block()])])
     assert (reader.waiting, reader.missing()) == (0, [])
-    assert len(reader.read(MESSAGE)) == 1
+    assert len(reader.read(encode_batch(block(), DICTIONARY, STAMP).finish(11, 14))) == 1
     assert reader.read(BROUGHT) == []
 
 

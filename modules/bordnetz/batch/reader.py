@@ -36,6 +36,7 @@ from bordnetz.batch.message import (
     Resolution,
     Stamp,
 )
+from bordnetz.batch.seen import Seen
 from bordnetz.series import Cause, Gap, Samples
 
 
@@ -261,7 +262,10 @@ def decode_batch(data: bytes, dictionary: Dictionary | None = None) -> Batch:
 
 
 class Reader:
-    """Reads messages in any order; batches wait for their dictionary.  Thread-safe.
+    """Reads messages in any order, each batch once; batches wait for their dictionary.
+
+    A batch has come before if the same sender brought one of the same outbox and sequence that
+    could be read.  Thread-safe.
 
     Args:
         waiting_bytes: Most bytes of batches that wait; the oldest make room.
@@ -270,16 +274,19 @@ class Reader:
     Attributes:
         dropped: Batches that had to make room.
         damaged: Batches that waited and were not readable once their dictionary had come.
+        duplicates: Batches that had come before.
     """
 
     def __init__(self, waiting_bytes: int = 64 << 20, dictionary_bytes: int = 16 << 20) -> None:
         self.dropped = 0
         self.damaged = 0
+        self.duplicates = 0
+        self._seen = Seen()
         self._limit = waiting_bytes
         self._dictionary_limit = dictionary_bytes
         self._dictionary_bytes = 0
         self._known: OrderedDict[bytes, Dictionary] = OrderedDict()
-        self._waiting: OrderedDict[int, tuple[int, Envelope]] = OrderedDict()
+        self._waiting: OrderedDict[int, tuple[int, Envelope, str]] = OrderedDict()
         self._bytes = 0
         self._arrived = 0
         self._lock = threading.Lock()
@@ -292,10 +299,14 @@ class Reader:
     def missing(self) -> list[bytes]:
         """Digests of the dictionaries that batches wait for."""
         with self._lock:
-            return sorted({envelope.header.dictionary for _, envelope in self._waiting.values()})
+            return sorted({envelope.header.dictionary for _, envelope, _ in self._waiting.values()})
 
-    def read(self, data: bytes) -> list[Batch]:
+    def read(self, data: bytes, sender: str = "") -> list[Batch]:
         """Take a message.
+
+        Args:
+            data: Untrusted.
+            sender: Device and module, as the transport tells them.
 
         Returns:
             The batches that can be read now: this one, or those that waited for this dictionary.
@@ -311,7 +322,7 @@ class Reader:
         with self._lock:
             dictionary = dictionary or self._known.get(digest)
             if dictionary is None:
-                self._wait(envelope, len(data))
+                self._wait(envelope, len(data), sender)
                 return []
         # Before anything changes: these columns may be damaged.
         own = [envelope.open(dictionary)] if envelope.has_samples else []
@@ -319,19 +330,26 @@ class Reader:
             self._remember(dictionary)
             held = [
                 arrival
-                for arrival, (_, one) in self._waiting.items()
+                for arrival, (_, one, _) in self._waiting.items()
                 if one.header.dictionary == digest
             ]
             ready = [self._waiting.pop(arrival) for arrival in held]
-            self._bytes -= sum(size for size, _ in ready)
+            self._bytes -= sum(size for size, *_ in ready)
         batches = []
-        for _, waited in ready:
+        for _, waited, whose in ready:
             try:
-                batches.append(waited.open(dictionary))
+                batches.append((waited.open(dictionary), whose))
             except BatchError:
                 with self._lock:
                     self.damaged += 1
-        return batches + own
+        batches += [(batch, sender) for batch in own]
+        with self._lock:
+            return [batch for batch, whose in batches if self._is_new(batch, whose)]
+
+    def _is_new(self, batch: Batch, sender: str) -> bool:
+        new = self._seen.add((sender, batch.header.outbox, batch.header.sequence))
+        self.duplicates += not new
+        return new
 
     def _remember(self, dictionary: Dictionary) -> None:
         if dictionary.digest not in self._known:
@@ -342,11 +360,11 @@ class Reader:
             _, oldest = self._known.popitem(last=False)
             self._dictionary_bytes -= len(oldest.serialised)
 
-    def _wait(self, envelope: Envelope, size: int) -> None:
-        self._waiting[self._arrived] = size, envelope
+    def _wait(self, envelope: Envelope, size: int, sender: str) -> None:
+        self._waiting[self._arrived] = size, envelope, sender
         self._arrived += 1
         self._bytes += size
         while self._bytes > self._limit:
-            _, (size, _) = self._waiting.popitem(last=False)
+            _, (size, *_) = self._waiting.popitem(last=False)
             self._bytes -= size
             self.dropped += 1
