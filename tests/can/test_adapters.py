@@ -1,6 +1,9 @@
 """Buses behind python-can, on its virtual interface."""
 
 import asyncio
+import subprocess
+import sys
+from pathlib import Path
 
 import can
 import numpy as np
@@ -168,3 +171,27 @@ async def test_options_that_an_adapter_does_not_take_are_told() -> None:
     bus = {"interface": "virtual", "channel": "x", "options": {"config_context": 3, "channel_": 1}}
     async with open_source(vehicle_of(bus)):
         pass
+
+
+def test_buses_that_need_no_adapter_do_not_pay_for_python_can(short_path: Path) -> None:
+    program = """
+import asyncio, sys
+from bordnetz.can.sources.live import open_source
+from bordnetz.can.vehicle import Vehicle
+from bordnetz.telemetry import command
+
+async def listen(vehicle):
+    async with open_source(vehicle):
+        return "can" in sys.modules
+
+async def main():
+    for interface in "unix", "virtual":
+        bus = {"name": "a", "interface": interface, "channel": sys.argv[1]}
+        print(await listen(Vehicle.model_validate({"name": "car", "bus": [bus]})))
+
+asyncio.run(main())
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program, short_path / "a"], stdout=subprocess.PIPE, check=True
+    )
+    assert run.stdout.split() == [b"False", b"True"]

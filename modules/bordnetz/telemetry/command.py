@@ -10,7 +10,6 @@ import click
 
 from bordnetz.can.cache import Cache
 from bordnetz.can.sources.live import open_source
-from bordnetz.can.sources.log import AT_ONCE, LogSource
 from bordnetz.can.vehicle import Vehicle
 from bordnetz.edge.environment import Environment, EnvironmentVariableError
 from bordnetz.edge.run import run_module
@@ -67,6 +66,9 @@ def telemetry(path: Path, bundles: Path, recording: Path | None, speed: str) -> 
         factor = _factor(speed)
         cache = Cache(Environment.read(os.environ).state / "dbc")
         if recording is not None:
+            # It loads python-can, for which the buses of a car need no memory.
+            from bordnetz.can.sources.log import LogSource
+
             log = LogSource(recording, vehicle, factor)
             return Telemetry(vehicle, log, bundles, recorded=True, cache=cache)
         return Telemetry(vehicle, open_source(vehicle), bundles, cache=cache)
@@ -76,7 +78,7 @@ def telemetry(path: Path, bundles: Path, recording: Path | None, speed: str) -> 
 
 def _factor(speed: str) -> float:
     if speed == "max":
-        return AT_ONCE
+        return math.inf
     try:
         factor = float(speed)
     except ValueError:

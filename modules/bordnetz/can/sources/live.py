@@ -9,17 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import ALL, Filters, Interest, by_bus
 from bordnetz.can.frames import Block
 from bordnetz.can.port import Port, open_can, open_unix
-from bordnetz.can.sources.adapter import Adapter, check_interface
 from bordnetz.can.sources.line import End, Line
 from bordnetz.can.sources.listening import Listening
 from bordnetz.can.sources.source import Source
 from bordnetz.can.vehicle import Bus, Vehicle
+
+if TYPE_CHECKING:
+    from bordnetz.can.sources.adapter import Adapter
 
 _NAP = 0.020
 """Seconds between drains where queues are short."""
@@ -126,6 +129,9 @@ class LiveSource(Source):
         self._receiver.watch(self._bell)
         for index, bus in enumerate(self._buses):
             if bus.interface not in ("socketcan", "unix"):
+                # It loads python-can, for which other buses need no memory.
+                from bordnetz.can.sources.adapter import check_interface
+
                 check_interface(bus)
             where = f"bus {bus.name!r} ({bus.interface} {bus.channel})"
             line = Line(bus.name, where, partial(self._open_end, index, bus), self._closed)
@@ -137,6 +143,8 @@ class LiveSource(Source):
 
     def _open_end(self, index: int, bus: Bus) -> End:
         if bus.interface not in ("socketcan", "unix"):
+            from bordnetz.can.sources.adapter import Adapter
+
             adapter = self._adapters[index] = Adapter(index, bus, len(self._buses))
             self._rest()
             return adapter
