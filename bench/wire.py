@@ -26,6 +26,7 @@ from bench.decode import vw_trace
 from bordnetz.batch import columns as columns_codec
 from bordnetz.batch.blocks import cut, merge
 from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.memory import Memory
 from bordnetz.batch.message import MAX_VALUES, Clock, Stamp, encode_batch, encode_dictionary
 from bordnetz.batch.reader import decode_batch
 from bordnetz.batch.writer import settle_heap
@@ -131,9 +132,10 @@ def measure(whole: Samples, seconds: float, rounds: int = 3) -> dict[str, float]
     encode, decode = [], []
     settle_heap()
     for _ in range(rounds):
+        memory = Memory(dictionary)
         begin = time.process_time()
         messages = [
-            encode_batch(part, dictionary, STAMP).finish(OUTBOX, 10_000 + index)
+            encode_batch(part, dictionary, STAMP, memory=memory).finish(OUTBOX, 10_000 + index)
             for index, part in enumerate(parts)
         ]
         middle = time.process_time()
@@ -159,7 +161,7 @@ def fixed_part() -> int:
     dictionary = Dictionary(one.groups, bytes(32), bytes(32))
     message = encode_batch(one, dictionary, STAMP).finish(OUTBOX, 10_000)
     # Its time is the batch's first, so the time column holds a zero.
-    sample = columns_codec.encode(np.append(np.zeros(1, np.int64), one.values), np.array([1, 1]))
+    sample = columns_codec.encode(np.append(np.zeros(1, np.int64), one.values), np.array([1, 1]))[0]
     return len(message) - len(sample)
 
 

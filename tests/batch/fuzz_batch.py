@@ -33,7 +33,7 @@ def seeds(folder: Path) -> None:
         data = file.read_bytes()
         (folder / f"{file.stem}-as-it-comes").write_bytes(b"\x00" + data)
         (folder / f"{file.stem}-put-right").write_bytes(b"\x01" + data[:-5])
-    (folder / "columns").write_bytes(b"\x02" + columns.encode(np.arange(ROWS.sum()) ** 2, ROWS))
+    (folder / "columns").write_bytes(b"\x02" + columns.encode(np.arange(ROWS.sum()) ** 2, ROWS)[0])
 
 
 def one(data: bytes) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bordnetz.batch.blocks import empty
 from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.memory import Memory
 from bordnetz.batch.message import MAX_BYTES, MAX_VALUES, Draft, Stamp, encode_batch
 from bordnetz.batch.reader import decode_batch
 from bordnetz.batch.writer import BLOCK, Writer
@@ -107,9 +108,9 @@ def test_a_timed_flush_sends_whole_blocks_and_keeps_the_rest() -> None:
 def test_a_timed_flush_is_one_message_encoded_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[int] = []
 
-    def count(*arguments: Samples | Dictionary | Stamp) -> Draft:
+    def count(*arguments: Samples | Dictionary | Stamp, memory: Memory) -> Draft:
         encoded.append(1)
-        return encode_batch(*arguments)
+        return encode_batch(*arguments, memory=memory)
 
     monkeypatch.setattr("bordnetz.batch.writer.encode_batch", count)
     writer = Writer(DICTIONARY, STAMP, properties=PROPERTIES)

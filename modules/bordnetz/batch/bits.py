@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 
+_SIX, _REST, _WORD = np.uint64(6), np.uint64(63), np.uint64(64)
+
+_FEW = 512
+"""Fields up to here are packed sooner than joined."""
+
 _AT_ONCE = 1 << 16
 """Values that are moved at once, if there are many."""
 
@@ -29,16 +34,19 @@ def join(values: NDArray[Any], widths: NDArray[Any], most: int) -> tuple[U64, U6
     Returns:
         Values and widths of fewer fields.
     """
-    while len(values) > 1 and most <= 32:
-        if most > 16:
-            values, widths = values.astype(np.uint64), widths.astype(np.uint64)
-        if len(values) % 2:
-            none = np.zeros(1, values.dtype)
+    if len(values) > _FEW and most <= 32:
+        times = (64 // most).bit_length() - 1
+        if missing := -len(values) % (1 << times):
+            none = np.zeros(missing, values.dtype)
             values, widths = np.concatenate((values, none)), np.concatenate((widths, none))
-        values = values[::2] | values[1::2] << widths[::2]
-        widths = widths[::2] + widths[1::2]
-        most *= 2
-    return values.astype(np.uint64), widths.astype(np.uint64)
+        for _ in range(times):
+            if most > 16:
+                values = values.astype(np.uint64, copy=False)
+                widths = widths.astype(np.uint64, copy=False)
+            values = values[::2] | values[1::2] << widths[::2]
+            widths = widths[::2] + widths[1::2]
+            most *= 2
+    return values.astype(np.uint64, copy=False), widths.astype(np.uint64, copy=False)
 
 
 def pack(values: U64, widths: U64) -> bytes:
@@ -53,20 +61,23 @@ def pack(values: U64, widths: U64) -> bytes:
     """
     if not len(values):
         return b""
-    ends = widths.cumsum()
-    starts = ends - widths
-    bits = int(ends[-1])
-    word = (starts >> np.uint64(6)).astype(np.intp)
-    starts &= np.uint64(63)
-    # The first field that starts in a word, and the last.
-    new = np.ones(len(word) + 1, np.bool_)
-    np.not_equal(word[1:], word[:-1], out=new[1:-1])
-    first, last = new[:-1].nonzero()[0], new[1:].nonzero()[0]
-    used = word[first]
-    out = np.zeros((bits >> 6) + 2, np.uint64)
-    out[used] = np.bitwise_or.reduceat(values << starts, first)
+    starts = widths.cumsum()
+    bits = int(starts[-1])
+    starts -= widths
+    word = starts >> _SIX
+    starts &= _REST
+    # The last field that starts in each word; no field is so long that there is none.
+    new = np.empty(len(word), np.bool_)
+    np.not_equal(word[1:], word[:-1], out=new[:-1])
+    new[-1] = True
+    last = new.nonzero()[0]
+    # No two fields share a bit, so adding them up is as good, and sums need no loop over words.
+    sums = (values << starts).cumsum()[last]
+    out = np.zeros(len(last) + 1, np.uint64)
+    out[:-1] = sums
+    out[1:-1] -= sums[:-1]
     # Only the last one can reach into the next word; numpy shifts by 64 to 0.
-    out[used + 1] |= values[last] >> (np.uint64(64) - starts[last])
+    out[1:] |= values[last] >> (_WORD - starts[last])
     return out.astype("<u8", copy=False).tobytes()[: (bits + 7) >> 3]
 
 
@@ -102,7 +113,7 @@ def bit_lengths(values: NDArray[Any]) -> I64:
         int64, shape (n,).
     """
     # frexp is exact below 2**53; halving the width keeps every value there.
-    if values.itemsize == 4 or not (values >> np.uint64(53)).any():
+    if values.itemsize == 4 or not len(values) or not int(values.max()) >> 53:
         return np.frexp(values.astype(np.float64))[1].astype(np.int64)
     high = values >> np.uint64(32)
     upper = high > 0

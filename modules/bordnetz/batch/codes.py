@@ -79,10 +79,16 @@ def _build() -> tuple[U64, NDArray[np.uint8], NDArray[np.uint8]]:
 
 WORD, _SYMBOL_OF, _LENGTH_OF = _build()
 
-WORD_BITS, WORD_MASK = np.uint32(16), np.uint32(0xFFFF)
+_NONE = np.zeros((1, SYMBOLS), np.uint32)
 
-ENTRY: NDArray[np.uint32] = (WORD.astype(np.uint32) | LENGTH.astype(np.uint32) << WORD_BITS).ravel()
-"""uint32, shape (codes x 32,): each code word, and above its `WORD_BITS` how long it is."""
+WORDS: NDArray[np.uint32] = np.append(WORD.astype(np.uint32), _NONE, axis=0)
+"""uint32, shape (codes + 1, 32): the word of each symbol of each code, in the end no words.
+
+So a column without code words need not be left out.
+"""
+
+WIDTHS: NDArray[np.uint32] = np.append(LENGTH.astype(np.uint32), _NONE, axis=0)
+"""As `WORDS`, how long each is."""
 
 _CODE = np.arange(COUNT) << LONGEST
 _SYMBOL_OF, _LENGTH_OF = _SYMBOL_OF.ravel(), _LENGTH_OF.ravel()

@@ -28,6 +28,7 @@ from bordnetz.batch.predict import (
 )
 from bordnetz.batch.residuals import decode_residuals, encode_residuals
 from bordnetz.batch.streams import Sink, Source
+from bordnetz.batch.take import Choice, Taken, take
 
 _PREDICTOR_BITS, _LAG_BITS = 3, 4
 
@@ -35,53 +36,57 @@ _PART = 1 << 16
 """Values, about, for which predictors are chosen at once."""
 
 
-def encode(values: NDArray[Any], rows: I64) -> bytes:
+def encode(values: NDArray[Any], rows: I64, choice: Choice | None = None) -> tuple[bytes, Choice]:
     """Encode columns.
 
     Args:
         values: int32 or int64, shape (sum of rows,), column after column.
-        rows: int64, shape (columns,), each at least 1.
+        rows: int64, shape (columns,), at least one, each at least 1.
+        choice: How they are to be predicted; None looks for what suits them.
 
     Returns:
-        Bytes that `decode` understands together with ``rows``.
+        Bytes that `decode` understands together with ``rows``, and how they are predicted.
     """
-    if not len(rows):
-        return b""
-    model, residuals = _fit(values, rows)
+    starts = rows.cumsum()
+    starts -= rows
+    taken = _take(values, rows, starts, choice)
     del values  # Nobody else may need them any more, and what follows takes as much memory.
+    choice = taken.choice
     sink = Sink()
-    sink.small(model.predictor, _PREDICTOR_BITS)
-    factor = model.factor[HAS_FACTOR[model.predictor]]
-    sink.numbers(fold(np.concatenate((model.head, factor))))
-    sink.small(model.lag[model.predictor == Predictor.SISTER], _LAG_BITS)
-    encode_residuals(sink, residuals, rows)
-    return sink.bytes()
+    sink.small(choice.predictor, _PREDICTOR_BITS)
+    sink.numbers(fold(np.concatenate((taken.head, taken.factor[choice.with_factor]))))
+    if len(sister := choice.where[Predictor.SISTER]):
+        sink.small(choice.lag[sister], _LAG_BITS)
+    encode_residuals(sink, taken.residuals, rows, starts)
+    return sink.bytes(), choice
 
 
-def _fit(values: NDArray[Any], rows: I64) -> tuple[Model, NDArray[Any]]:
-    """Fit columns in parts that stay in the processor's caches, and need little memory."""
+def _take(values: NDArray[Any], rows: I64, starts: I64, choice: Choice | None) -> Taken:
+    """Predict columns in parts that stay in the processor's caches, and need little memory."""
     shift = slope_shift(rows)
     if len(values) <= _PART:
-        return fit(values, rows, shift)
-    ends = rows.cumsum()
+        return take(values, rows, starts, choice or fit(values, rows, starts, shift), shift)
     residuals: NDArray[Any] = np.empty(len(values), np.uint32)
-    models = []
-    column = begin = 0
+    parts = []
+    column = 0
     while column < len(rows):
-        last = max(int(ends.searchsorted(begin + _PART, side="right")), column + 1)
-        end = int(ends[last - 1])
-        model, part = fit(values[begin:end], rows[column:last], shift)
-        if part.itemsize > residuals.itemsize:
-            residuals = residuals.astype(part.dtype)
-        residuals[begin:end] = part
-        models.append(model)
-        column, begin = last, end
-    return Model(
-        np.concatenate([model.predictor for model in models]),
-        np.concatenate([model.head for model in models]),
-        np.concatenate([model.factor for model in models]),
-        np.concatenate([model.lag for model in models]),
-    ), residuals
+        begin = int(starts[column])
+        last = max(int(starts.searchsorted(begin + _PART, side="right")) - 1, column + 1)
+        end = int(starts[last]) if last < len(rows) else len(values)
+        part, length, first = values[begin:end], rows[column:last], starts[column:last] - begin
+        chosen = choice.part(column, last) if choice else fit(part, length, first, shift)
+        taken = take(part, length, first, chosen, shift)
+        if taken.residuals.itemsize > residuals.itemsize:
+            residuals = residuals.astype(taken.residuals.dtype)
+        residuals[begin:end] = taken.residuals
+        parts.append(taken)
+        column = last
+    return Taken(
+        Choice.joined([part.choice for part in parts]),
+        np.concatenate([part.head for part in parts]),
+        np.concatenate([part.factor for part in parts]),
+        residuals,
+    )
 
 
 def decode(data: bytes, rows: I64) -> I64:

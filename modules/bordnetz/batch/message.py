@@ -16,6 +16,7 @@ from bordnetz.batch.dictionary import MAX_BYTES as MAX_DICTIONARY_BYTES
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.flags import encode_flags
+from bordnetz.batch.memory import Memory
 from bordnetz.series import Gap, Samples
 
 MAJOR, MINOR = 1, 0
@@ -210,7 +211,12 @@ def encode_dictionary(dictionary: Dictionary, boot: int) -> Draft:
 
 
 def encode_batch(
-    samples: Samples, dictionary: Dictionary, stamp: Stamp, *, embed: bool = False
+    samples: Samples,
+    dictionary: Dictionary,
+    stamp: Stamp,
+    *,
+    memory: Memory | None = None,
+    embed: bool = False,
 ) -> Draft:
     """Make the message of a batch.
 
@@ -218,23 +224,34 @@ def encode_batch(
         samples: At least one, with the times at most `MAX_VALUES`.
         dictionary: Its groups are those of ``samples``.
         stamp: Goes into the header.
+        memory: Of the batches before, of the same dictionary; it makes encoding cheaper.
         embed: Bring the dictionary along.
 
     Raises:
         ValueError: ``samples`` is empty, too large, or of another dictionary.
     """
-    samples = merge([samples])
+    if samples.groups is not dictionary.groups and samples.groups != dictionary.groups:
+        raise ValueError("the samples' groups are not those of the dictionary")
+    memory = memory or Memory(dictionary)
+    series, count = memory.series(samples), samples.count.tolist()
+    if series is None or 0 in count:
+        samples = merge([samples])
+        series, count = memory.series(samples) or memory.meet(samples), samples.count.tolist()
     rows = samples.count
     if not len(rows) or len(samples.time) + len(samples) > MAX_VALUES:
         raise ValueError(f"a batch has 1 to {MAX_VALUES} values, times counted")
-    if samples.groups is not dictionary.groups and samples.groups != dictionary.groups:
-        raise ValueError("the samples' groups are not those of the dictionary")
     ticks = samples.time // stamp.resolution.ns
     first = int(ticks.min())
-    span = int(ticks.max()) - first
-    missing = dictionary.widths[samples.group] - samples.width
-    group = samples.group.copy()
-    group[1:] -= samples.group[:-1]
+    ticks -= first
+    span = int(ticks.max())
+    if span <= _INT32.max:
+        ticks = ticks.astype(samples.values.dtype)  # Which a writer keeps short.
+    known = memory.recall(series)
+    encoded, choice = columns.encode(
+        np.concatenate((ticks, samples.values)), rows[series.source], known
+    )
+    if known is None:
+        memory.learn(series, choice)
     message = pb.Message(
         major=MAJOR,
         minor=MINOR,
@@ -246,32 +263,25 @@ def encode_batch(
         clock=pb.Clock.Name(stamp.clock),
         campaign="" if stamp.campaign == DEFAULT_CAMPAIGN else stamp.campaign,
         campaign_version=stamp.campaign_version,
-        group=group.tolist(),
-        count=rows.tolist(),
-    )
-    ticks -= first
-    if span <= _INT32.max:
-        ticks = ticks.astype(samples.values.dtype)  # Which a writer keeps short.
-    encoded = columns.encode(
-        np.concatenate((ticks, samples.values)),
-        np.concatenate((rows, rows.repeat(samples.width))),
+        group=series.group,
+        count=count,
+        id=series.id,
+        missing=series.missing,
     )
     # Coded columns rarely compress, but what repeats itself over and over does.
-    if _repeats(encoded):
+    if known is None:
+        memory.repeats = _repeats(encoded)
+    if memory.repeats:
         compressed = zstd.compress(encoded, _LEVEL)
         if len(compressed) < len(encoded):
             message.columns_zstd, encoded = compressed, b""
     message.columns = encoded
-    if (samples.id != dictionary.ids[samples.group]).any():
-        message.id.extend(samples.id.tolist())
-    if missing.any():
-        message.missing.extend(missing.tolist())
-    if (having := dictionary.has_quality.take(samples.group)).any():
+    if series.having is not None:
         flags = samples.quality
         if flags is None:
             raise ValueError("the samples lack the quality that their dictionary promises")
-        if not having.all():
-            flags = flags[having.repeat(rows * samples.width)]
+        if not series.having.all():
+            flags = flags[series.having.repeat(rows * samples.width)]
         message.minor = QUALITY_MINOR
         message.quality, runs = encode_flags(flags)
         message.quality_run.extend(runs)
@@ -314,10 +324,12 @@ def _gap_out(gap: Gap, unit: int) -> pb.Gap:
 
 def _repeats(data: bytes) -> bool:
     """Whether some bytes are so frequent that zstandard may make it smaller."""
+    if len(data) <= _WORTH_A_TRY:
+        return False
     often = np.bincount(np.frombuffer(data, np.uint8))
     # Of random data, one pair of bytes in 256 is alike.
-    alike = int((often * often).sum()) - len(data)
-    return len(data) > _WORTH_A_TRY and alike * 256 > _ALIKE * len(data) * len(data)
+    alike = int(often @ often) - len(data)
+    return alike * 256 > _ALIKE * len(data) * len(data)
 
 
 def _draft(message: pb.Message, rows: int, samples: int) -> Draft:

@@ -43,7 +43,7 @@ COUNT = len(Predictor)
 
 HAS_FACTOR = np.isin(list(Predictor), (Predictor.LINE, Predictor.COUNTER, Predictor.SISTER))
 
-_ORDER = np.array([1, 2, 0, 0, 2, 0])
+ORDER = np.array([1, 2, 0, 0, 2, 0])
 """How often each predictor sums its residuals up."""
 
 
@@ -100,7 +100,7 @@ def restore(folded: U64, rows: I64, model: Model) -> I64:
     if floor.any():
         at = places(starts[floor], rows[floor])
         values[at] = folded[at].view(np.int64)
-    order = _ORDER[predictor]
+    order = ORDER[predictor]
     for times in range(int(order.max()), 0, -1):
         chosen = order >= times
         if chosen.all():

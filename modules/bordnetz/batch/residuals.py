@@ -15,6 +15,8 @@ from bordnetz.batch import codes
 from bordnetz.batch.bits import I64, U64, bit_lengths, places
 from bordnetz.batch.streams import Sink, Source
 
+F32 = NDArray[np.float32]
+
 PLAIN = codes.COUNT
 """Coding: ``shift`` plain bits a residual."""
 
@@ -24,9 +26,12 @@ POOLS = 4
 _EDGES = np.array((1 / 256, 1 / 64, 1 / 16, 1 / 5))
 """Shares of what is not zero that pools take at most, from the last pool to the first."""
 
+_WORTH_POOLS = 64
+"""Residuals of a batch from which pools may pay for their own columns."""
+
 _POOL_BITS, _CODING_BITS, _SHIFT_BITS = 3, 5, 7
 
-_ESCAPED = 9
+_ESCAPED = np.float32(9)
 """About the bits of an escaped residual besides its code word."""
 
 _SHARE = 0.15
@@ -39,92 +44,104 @@ _COST = codes.LENGTH.T.astype(np.float32)
 _COST[codes.ESCAPE] += _ESCAPED
 
 
-def encode_residuals(sink: Sink, folded: NDArray[Any], rows: I64) -> None:
+def encode_residuals(sink: Sink, folded: NDArray[Any], rows: I64, starts: I64) -> None:
     """Choose codings and write residuals.
 
     Args:
         sink: Written to.
         folded: uint32 or uint64, shape (sum of rows,), column after column.
         rows: int64, shape (columns,), each at least 1.
+        starts: int64, shape (columns,), where they start.
     """
-    starts = rows.cumsum() - rows
+    if len(folded) < _WORTH_POOLS:
+        sink.small(np.zeros(len(rows), np.int64), _POOL_BITS)
+    else:
+        folded, rows, starts = _pool(sink, folded, rows, starts)
+    if len(rows):
+        _encode_dense(sink, folded, rows, starts)
+
+
+def _pool(
+    sink: Sink, folded: NDArray[Any], rows: I64, starts: I64
+) -> tuple[NDArray[Any], I64, I64]:
+    """Gather sparse columns in pools, which become the last columns."""
     full = (folded != 0).nonzero()[0]
     first = full.searchsorted(starts)
-    filled = np.append(first[1:], len(full)) - first
+    filled = np.empty(len(rows), np.int64)
+    np.subtract(first[1:], first[:-1], out=filled[:-1])
+    filled[-1] = len(full) - first[-1]
     # Where all is zero, the longest run of zeros becomes longer.
     pool = POOLS - _EDGES.searchsorted(filled / rows)
     sink.small(pool, _POOL_BITS)
     sparse = pool.nonzero()[0]
-    if len(sparse):
-        sparse = sparse[pool[sparse].argsort(kind="stable")]
-        length, count = rows[sparse], filled[sparse]
-        found = full[places(first[sparse], count)]
-        at = found + (length.cumsum() - length - starts[sparse]).repeat(count)
-        gaps = at.copy()
-        gaps[1:] -= at[:-1] + 1
-        entries = np.bincount(pool[sparse], count, POOLS + 1)[1:].astype(np.int64)
-        sink.numbers(entries.view(np.uint64))
-        entries = entries[entries > 0]
-        dense = pool == 0
-        folded = np.concatenate(
-            (folded[dense.repeat(rows)], gaps.astype(folded.dtype), folded[found] - 1)
-        )
-        rows = np.concatenate((rows[dense], entries, entries))
-    if len(rows):
-        _encode_dense(sink, folded, rows)
+    if not len(sparse):
+        return folded, rows, starts
+    sparse = sparse[pool[sparse].argsort(kind="stable")]
+    length, count = rows[sparse], filled[sparse]
+    found = full[places(first[sparse], count)]
+    at = found + (length.cumsum() - length - starts[sparse]).repeat(count)
+    gaps = at.copy()
+    gaps[1:] -= at[:-1] + 1
+    entries = np.bincount(pool[sparse], count, POOLS + 1)[1:].astype(np.int64)
+    sink.numbers(entries.view(np.uint64))
+    entries = entries[entries > 0]
+    dense = pool == 0
+    folded = np.concatenate(
+        (folded[dense.repeat(rows)], gaps.astype(folded.dtype), folded[found] - 1)
+    )
+    rows = np.concatenate((rows[dense], entries, entries))
+    return folded, rows, rows.cumsum() - rows
 
 
-def _encode_dense(sink: Sink, folded: NDArray[Any], rows: I64) -> None:
-    coding, shift, symbol, sizes = _choose(folded, rows)
+def _encode_dense(sink: Sink, folded: NDArray[Any], rows: I64, starts: I64) -> None:
+    coding, shift, cell, sizes = _choose(folded, rows, starts)
     sink.small(coding, _CODING_BITS)
     sink.small(shift, _SHIFT_BITS)
-    coded = coding < PLAIN
-    used = np.bincount(coding[coded], sizes[coded], PLAIN).astype(np.uint64)
-    sink.numbers(used[used > 0])
-    shifts = shift.astype(np.uint8).repeat(rows)
-    low = shifts > 0
-    sink.low(folded[low], shifts[low])
-    entry = (coding * codes.SYMBOLS).astype(np.int16).repeat(rows)
-    entry += symbol
-    starts = rows.cumsum() - rows
-    order = coding.argsort(kind="stable")[: int(np.count_nonzero(coded))]
+    used = np.bincount(coding, sizes, PLAIN + 1)[:PLAIN]
+    used = used[used > 0]
+    sink.numbers(used.astype(np.uint64))
+    low = shift.nonzero()[0]
+    if len(low):
+        length = rows[low]
+        widths = shift[low].astype(folded.dtype).repeat(length)
+        sink.low(folded.take(places(starts[low], length)), widths, int(shift.max()))
+    order = coding.argsort(kind="stable")
     at = places(starts[order], rows[order])
-    sink.words(entry[at])
-    escaped = (symbol == codes.ESCAPE).nonzero()[0]
-    escaped = escaped[entry[escaped] < PLAIN * codes.SYMBOLS]
-    more = folded[escaped].astype(np.uint64) >> shifts[escaped].astype(np.uint64)
-    sink.numbers(more - np.uint64(codes.ESCAPE))
+    sink.words(cell.take(at), codes.WORDS[coding], codes.WIDTHS[coding], int(used.sum()))
+    escaped = (cell & codes.ESCAPE == codes.ESCAPE).nonzero()[0]
+    if len(escaped):
+        column = cell[escaped] // codes.SYMBOLS
+        coded = coding[column] < PLAIN
+        escaped, column = escaped[coded], column[coded]
+        more = folded[escaped] >> shift[column].astype(folded.dtype)
+        sink.numbers(more.astype(np.uint64) - np.uint64(codes.ESCAPE))
 
 
-def _choose(folded: NDArray[Any], rows: I64) -> tuple[I64, I64, I64, I64]:
+def _choose(folded: NDArray[Any], rows: I64, starts: I64) -> tuple[I64, I64, I64, F32]:
     """Choose each column's coding and shift by the exact cost.
 
     Returns:
-        Coding and shift of the columns, the symbols of the residuals, and the bits of all code
-        words of each column.
+        Coding and shift of the columns, the symbols of the residuals plus `codes.SYMBOLS` x their
+        column, and the bits of all code words of each column.
     """
-    columns = np.arange(len(rows))
-    starts = rows.cumsum() - rows
-    mean = np.add.reduceat(folded, starts, dtype=np.float64) / rows
-    shift = np.maximum(np.frexp(mean * _SHARE)[1], 0).astype(np.int64)
+    narrow = folded.itemsize == 4
+    sums = np.add.reduceat(folded, starts, dtype=np.int64 if narrow else np.float64)
+    shift = np.maximum(np.frexp(sums / rows * _SHARE)[1], 0).astype(np.int64)
     width = bit_lengths(np.maximum.reduceat(folded, starts))
     high = folded >> shift.astype(folded.dtype).repeat(rows)
-    symbol = np.minimum(high, codes.ESCAPE).astype(np.uint8)
-    cell = (columns * codes.SYMBOLS).repeat(rows)
-    cell += symbol
+    cell = np.minimum(high, codes.ESCAPE, out=high).astype(np.int64)
+    cell += np.arange(0, len(rows) * codes.SYMBOLS, codes.SYMBOLS).repeat(rows)
+    often = np.bincount(cell, minlength=len(rows) * codes.SYMBOLS)
+    share = often.astype(np.float32).reshape(-1, codes.SYMBOLS)
     # In one product for all, BLAS would start threads, which cost more than they save.
-    block = min(len(rows), _BLOCK)
-    padded = -(-len(rows) // block) * block
-    often = np.bincount(cell, minlength=padded * codes.SYMBOLS).reshape(padded, codes.SYMBOLS)
-    cost = often.astype(np.float32).reshape(-1, block, codes.SYMBOLS) @ _COST
-    cost = cost.reshape(padded, codes.COUNT)[: len(rows)]
+    blocks = [share[at : at + _BLOCK] @ _COST for at in range(0, len(rows), _BLOCK)]
+    cost = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     coding = cost.argmin(axis=1)
-    least = cost[columns, coding]
-    sizes = np.einsum("cs,cs->c", often[: len(rows)], codes.LENGTH[coding])
+    least = cost.min(axis=1)
     plain = (width - shift) * rows <= least
     coding[plain] = PLAIN
-    shift = np.where(plain, width, shift)
-    return coding, shift, symbol, sizes
+    shift[plain] = width[plain]
+    return coding, shift, cell, least - share[:, codes.ESCAPE] * _ESCAPED
 
 
 def decode_residuals(source: Source, rows: I64) -> U64:

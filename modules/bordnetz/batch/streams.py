@@ -19,8 +19,19 @@ _FEW = 64
 _LIST_BITS = 5
 """Longer ones begin with their coding: a code, or fields of a width 0 to 8."""
 
+_ONE = np.uint64(1)
+
 LENGTH_BITS = 7
 """Bits that the bit length of a number may need."""
+
+_NOTHING = np.zeros(1, np.uint64)
+_NO_WORDS = np.empty(0, np.uint32)
+
+_MASKS: dict[int, NDArray[Any]] = {
+    4: np.array([(1 << width) - 1 for width in range(33)], np.uint32),
+    8: np.array([(1 << width) - 1 for width in range(65)], np.uint64),
+}
+"""The lowest bits of each width, by the bytes that values have."""
 
 _WIDTHS = [np.full(_FEW, width, np.uint64) for width in range(LENGTH_BITS + 1)]
 
@@ -30,8 +41,11 @@ class Sink:
 
     def __init__(self) -> None:
         self._words: list[NDArray[np.uint32]] = []
+        self._lengths: list[NDArray[np.uint32]] = []
+        self._bits = 0
         self._plain: list[U64] = []
         self._widths: list[U64] = []
+        self._later: list[tuple[int, U64]] = []
 
     def small(self, numbers: I64, most: int) -> None:
         """Write a list of small numbers, of at most ``most`` bits."""
@@ -51,7 +65,7 @@ class Sink:
         self._plain.append(np.array([coding], np.uint64))
         self._widths.append(np.array([_LIST_BITS], np.uint64))
         if coding < codes.COUNT:
-            self.words(coding * codes.SYMBOLS + numbers)
+            self.words(numbers, codes.WORDS[coding], codes.WIDTHS[coding], int(bits[coding]))
         else:
             self._plain.append(numbers.view(np.uint64))
             self._widths.append(np.full(count, width, np.uint64))
@@ -61,45 +75,70 @@ class Sink:
         if not len(numbers):
             return
         if len(numbers) <= _FEW:
-            self._few(numbers.tolist())
+            # All short lists are written together in the end: it takes as long as one of them.
+            self._later.append((len(self._plain), numbers))
+            self._plain += [numbers, numbers]
+            self._widths += [numbers, numbers]
             return
-        lengths = bit_lengths(numbers)
-        self.small(lengths, LENGTH_BITS)
-        widths = np.maximum(lengths - 1, 0).view(np.uint64)
-        # The highest bit is the only one above; numpy shifts by 64 to zero.
-        self._plain.append(numbers ^ (np.minimum(numbers, np.uint64(1)) << widths))
+        lengths, rest, widths = _parts(numbers)
+        self.small(lengths.view(np.int64), LENGTH_BITS)
+        self._plain.append(rest)
         self._widths.append(widths)
 
-    def _few(self, numbers: list[int]) -> None:
-        """Write a short list, for which that many calls of numpy would take longer."""
-        lengths = [number.bit_length() for number in numbers]
-        rest = [number - (1 << bits >> 1) for number, bits in zip(numbers, lengths, strict=True)]
-        widths = [LENGTH_BITS] * len(numbers) + [max(bits - 1, 0) for bits in lengths]
-        self._plain.append(np.array(lengths + rest, np.uint64))
-        self._widths.append(np.array(widths, np.uint64))
+    def _fill_in(self) -> None:
+        """Write the short lists of numbers."""
+        if not self._later:
+            return
+        lengths, rest, widths = _parts(np.concatenate([numbers for _, numbers in self._later]))
+        begin = 0
+        for at, numbers in self._later:
+            end = begin + len(numbers)
+            self._plain[at] = lengths[begin:end]
+            self._plain[at + 1] = rest[begin:end]
+            self._widths[at] = _WIDTHS[LENGTH_BITS][: end - begin]
+            self._widths[at + 1] = widths[begin:end]
+            begin = end
+        self._later.clear()
 
-    def low(self, values: NDArray[Any], widths: NDArray[Any]) -> None:
-        """Write the lowest bits of each value, plain."""
-        wide = widths.astype(values.dtype)
-        mask = (values.dtype.type(1) << wide) - values.dtype.type(1)
-        values, fields = join(values & mask, wide, int(widths.max(initial=0)))
-        self._plain.append(values)
-        self._widths.append(fields)
+    def low(self, values: NDArray[Any], widths: NDArray[Any], most: int) -> None:
+        """Write the lowest bits of each value, plain.
 
-    def words(self, entries: NDArray[Any]) -> None:
-        """Write code words, given as code x `codes.SYMBOLS` + symbol."""
-        self._words.append(codes.ENTRY[entries])
+        Args:
+            values: uint32 or uint64, shape (n,).
+            widths: As ``values``.
+            most: The largest width.
+        """
+        if most:
+            values, fields = join(
+                values & _MASKS[values.itemsize].take(widths, mode="clip"), widths, most
+            )
+            self._plain.append(values)
+            self._widths.append(fields)
+
+    def words(
+        self, cells: I64, table: NDArray[np.uint32], width: NDArray[np.uint32], bits: int
+    ) -> None:
+        """Write code words.
+
+        Args:
+            cells: int64, shape (n,), where in the tables they are, as if these were flat.
+            table: Words of codes, of any shape.
+            width: As ``table``, how long they are.
+            bits: How many they have together.
+        """
+        self._words.append(table.take(cells, mode="clip"))
+        self._lengths.append(width.take(cells, mode="clip"))
+        self._bits += bits
 
     def bytes(self) -> bytes:
         """All of it: the size of the code words, they themselves, the plain bits."""
-        entries = np.concatenate(self._words) if self._words else np.empty(0, np.uint32)
-        words, widths = join(entries & codes.WORD_MASK, entries >> codes.WORD_BITS, codes.LONGEST)
-        bits = int(widths.sum())
-        size = (bits + 7) >> 3
-        fill = np.array([8 * size - bits], np.uint64)
+        self._fill_in()
+        size = (self._bits + 7) >> 3
+        fill = 8 * size - self._bits
+        words, widths = join(_joined(self._words), _joined(self._lengths), codes.LONGEST)
         packed = pack(
-            np.concatenate((words, np.zeros(1, np.uint64), *self._plain)),
-            np.concatenate((widths, fill, *self._widths)),
+            np.concatenate((words, _NOTHING, *self._plain)),
+            np.concatenate((widths, _WIDTHS[fill][:1], *self._widths)),
         )
         head = bytearray()
         while size > 0x7F:
@@ -107,6 +146,18 @@ class Sink:
             size >>= 7
         head.append(size)
         return bytes(head) + packed
+
+
+def _joined(words: list[NDArray[np.uint32]]) -> NDArray[np.uint32]:
+    return words[0] if len(words) == 1 else np.concatenate((_NO_WORDS, *words))
+
+
+def _parts(numbers: U64) -> tuple[U64, U64, U64]:
+    """The bits that each number has, what is below the highest, and how many bits that takes."""
+    lengths = bit_lengths(numbers).view(np.uint64)
+    widths = lengths - np.minimum(lengths, _ONE)
+    # The highest bit is the only one above; numpy shifts by 64 to zero.
+    return lengths, numbers ^ (np.minimum(numbers, _ONE) << widths), widths
 
 
 class Source:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bordnetz.batch.blocks import cut, merge
 from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.memory import Memory
 from bordnetz.batch.message import MAX_BYTES, MAX_VALUES, Draft, Stamp, encode_batch
 from bordnetz.series import Samples
 
@@ -103,6 +104,7 @@ class Writer:
         self._fixed = 256.0
         self._each = 0.6
         self._learnt = 0, 0
+        self._memory = Memory(dictionary)
         settle_heap()
 
     @property
@@ -235,7 +237,7 @@ class Writer:
             if numbers > MAX_VALUES:
                 high = rows
                 continue
-            draft = encode_batch(head, self.dictionary, self.stamp)
+            draft = encode_batch(head, self.dictionary, self.stamp, memory=self._memory)
             self._learn(numbers, draft.max_size)
             if draft.max_size <= room or rows == 1:
                 low, fits = rows, (draft, rest if len(rest.order) else None)
