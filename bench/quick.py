@@ -15,6 +15,7 @@ from bench.ceiling import from_memory, lengthened
 from bench.encode import MOST
 from bench.row import Row, at_least, at_most
 from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.memory import Memory
 from bordnetz.batch.message import encode_batch
 from bordnetz.batch.writer import settle_heap
 
@@ -38,10 +39,11 @@ def rows() -> tuple[list[Row], list[str]]:
     busy = whole.table.decode(whole.frames)
     parts = wire.windows(busy, 1)
     dictionary = Dictionary(busy.groups, bytes(32), bytes(32))
+    memory = Memory(dictionary)
 
     def encode() -> None:
         for part in parts:
-            encode_batch(part, dictionary, wire.STAMP)
+            encode_batch(part, dictionary, wire.STAMP, memory=memory)
 
     best = _best(
         {
