@@ -133,7 +133,7 @@ def gather(values: NDArray[Any], starts: I64, lengths: I64) -> NDArray[Any]:
     """The values of many ranges, one behind the other, with little memory besides."""
     total = int(lengths.sum())
     if total <= _AT_ONCE:
-        return values.take(places(starts, lengths))
+        return values.take(places(starts, lengths), mode="clip")
     gathered = np.empty(total, values.dtype)
     ends = lengths.cumsum()
     first = begin = 0

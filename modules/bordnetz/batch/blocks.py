@@ -58,19 +58,20 @@ def merge(blocks: Sequence[Samples]) -> Samples:
     rows = places(row_start[piece], count)
 
     # A series' column is the same column of all its pieces, one behind the other.
-    series = np.cumsum(new) - 1
+    columns = np.cumsum(np.where(new, width, 0)) - width
     column = places(np.zeros_like(count), width.astype(np.int64))
-    start = np.repeat(value_start[piece], width) + column * np.repeat(count, width)
-    by_column = np.lexsort((column, np.repeat(series, width)))
-    length = np.repeat(count, width)[by_column]
+    length = np.repeat(count, width)
+    start = np.repeat(value_start[piece], width) + column * length
+    by_column = _in_order(np.repeat(columns, width) + column)
+    length = length[by_column]
     return Samples(
         blocks[0].groups,
         group[first],
         id_[first],
         width[first],
         np.add.reduceat(count, first),
-        time[rows],
-        order[rows],
+        time.take(rows, mode="clip"),
+        order.take(rows, mode="clip"),
         gather(values, start[by_column], length),
         None if quality is None else gather(quality, start[by_column], length),
     )
@@ -94,6 +95,14 @@ def _is_merged(block: Samples) -> bool:
     return bool((key[1:] > key[:-1]).all() and block.count.all())
 
 
+def _in_order(columns: I64) -> I64:
+    """The pieces of columns, column after column, those of one column in their order."""
+    # numpy sorts 16 bits by radix, which takes a fifth of the time.
+    small = len(columns) and int(columns.max()) <= np.iinfo(np.uint16).max
+    order: I64 = columns.astype(np.uint16 if small else np.int64).argsort(kind="stable")
+    return order
+
+
 def _is_new(
     group: NDArray[np.int32], id_: NDArray[np.uint32], width: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
@@ -112,9 +121,14 @@ def cut(samples: Samples, rows: int) -> tuple[Samples, Samples]:
     """
     if rows >= len(samples.order):
         return samples, empty(samples.groups)
-    chosen = np.zeros(len(samples.order), np.int64)
-    chosen[np.argsort(samples.order, kind="stable")[:rows]] = 1
-    early = np.add.reduceat(chosen, np.cumsum(samples.count) - samples.count)
+    if not rows:
+        return empty(samples.groups), samples
+    last = np.partition(samples.order, rows - 1)[rows - 1]
+    chosen = samples.order < last
+    same = (samples.order == last).nonzero()[0]
+    chosen[same[: rows - np.count_nonzero(chosen)]] = True
+    starts = np.cumsum(samples.count) - samples.count
+    early = np.add.reduceat(chosen, starts, dtype=np.int64)
     zero = np.zeros_like(early)
     return _slice(samples, zero, early), _slice(samples, early, samples.count - early)
 
@@ -137,8 +151,8 @@ def _slice(samples: Samples, skip: I64, count: I64) -> Samples:
         samples.id[some],
         samples.width[some],
         count[some],
-        samples.time[rows],
-        samples.order[rows],
+        samples.time.take(rows, mode="clip"),
+        samples.order.take(rows, mode="clip"),
         gather(samples.values, start, length),
         None if samples.quality is None else gather(samples.quality, start, length),
     )
