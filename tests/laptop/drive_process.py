@@ -133,7 +133,7 @@ class Drive:
 
     def batches(self) -> list[Batch]:
         """The batches, each once."""
-        return [batch for _, batches in dict(self.arrived()).items() for batch in batches]
+        return [batch for _, batches in self.arrived() for batch in batches]
 
     def tails(self) -> str:
         """The ends of the processes' logs."""
