@@ -135,7 +135,7 @@ def store(drafts: list[Draft], dictionary: Dictionary, stages: Stages) -> None:
     build = Path(__file__).parents[1] / "build"
     build.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build) as folder:
-        outbox = Outbox(Path(folder, "outbox.db"), 64 << 20)
+        outbox = Outbox(Path(folder, "outbox"), 64 << 20)
         put = stages.timed("outbox", outbox.put)
         take = stages.timed("outbox", outbox.take)
         acknowledge = stages.timed("outbox", outbox.acknowledge)

@@ -330,7 +330,7 @@ async def test_threads_and_descriptors_do_not_grow_with_reconnects(hub, ears):
 async def test_the_outbox_is_emptied_in_order_of_priority_and_each_message_arrives_once(
     hub, ears, tmp_path
 ):
-    outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
+    outbox = Outbox(tmp_path / "outbox", 10_000_000)
     for number in range(20):
         outbox.put(lambda o, n: batch(n, 30_000), 9 - number % 2 * 5)
     async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, Metrics()) as sender:
@@ -340,12 +340,12 @@ async def test_the_outbox_is_emptied_in_order_of_priority_and_each_message_arriv
         arrived = [int(arrival.properties["batch"]) for arrival in await upstream(hub, 21)]
     assert sorted(arrived) == list(range(1, 22))
     assert arrived.index(20) < arrived.index(1)
-    with Outbox(tmp_path / "outbox.db", 10_000_000) as left:
+    with Outbox(tmp_path / "outbox", 10_000_000) as left:
         assert len(left) == 0
 
 
 async def test_a_message_of_unknown_fate_is_sent_again_and_acknowledged_once(hub, ears, tmp_path):
-    outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
+    outbox = Outbox(tmp_path / "outbox", 10_000_000)
     metrics = Metrics()
     async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, metrics) as sender:
         await soon(link.up())
@@ -367,7 +367,7 @@ async def test_a_message_of_unknown_fate_is_sent_again_and_acknowledged_once(hub
 
 
 async def test_a_killed_hub_costs_nothing(hub, ears, tmp_path, start_hub, manifest):
-    outbox = Outbox(tmp_path / "outbox.db", 10_000_000)
+    outbox = Outbox(tmp_path / "outbox", 10_000_000)
     async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, Metrics()) as sender:
         await soon(link.up())
         for number in range(60):
@@ -385,7 +385,7 @@ async def test_a_killed_hub_costs_nothing(hub, ears, tmp_path, start_hub, manife
 
 async def test_what_the_outbox_gives_up_is_told_once_a_minute_in_total(ears, tmp_path, caplog):
     now = 0.0
-    outbox = Outbox(tmp_path / "outbox.db", 100_000)
+    outbox = Outbox(tmp_path / "outbox", 100_000)
     link = HubLink(ears, PATIENT, SOON)
     metrics = Metrics()
     async with Sender(outbox, link, metrics, lambda: now) as sender:

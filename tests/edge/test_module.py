@@ -134,7 +134,7 @@ def test_on_sigterm_what_is_in_hand_is_delivered_and_the_process_ends(hub, start
     for _ in range(5):
         probe.until("put")
     assert probe.end() == 0
-    with Outbox(probe.state / "outbox.db", 10_000_000) as outbox:
+    with Outbox(probe.state / "outbox", 10_000_000) as outbox:
         assert len(outbox) == 0
         names = [f"{outbox.id}-{n}" for n in probe.put]
     assert eventually(lambda: sorted(set(arrived(hub))), lambda got: len(got) >= len(names)) == (
@@ -154,7 +154,7 @@ def test_on_sigterm_without_a_hub_everything_is_in_the_outbox(hub, start):
     for _ in range(5):
         probe.until("put")
     assert probe.end() == 0
-    with Outbox(probe.state / "outbox.db", 10_000_000) as outbox:
+    with Outbox(probe.state / "outbox", 10_000_000) as outbox:
         kept = [entry.sequence for entry in outbox.take(1000)]
     assert kept[-len(probe.put) :] == probe.put
 
@@ -194,7 +194,7 @@ def test_a_killed_module_loses_no_committed_message(hub, start):
         probe.end(signal.SIGKILL)
         put += probe.put
     assert len(set(put)) == len(put)
-    with Outbox(probe.state / "outbox.db", 10_000_000) as outbox:
+    with Outbox(probe.state / "outbox", 10_000_000) as outbox:
         names = {f"{outbox.id}-{n}" for n in put}
     start(hub.control.env("probe"))
     eventually(lambda: set(arrived(hub)), lambda got: got >= names)

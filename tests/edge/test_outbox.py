@@ -1,12 +1,20 @@
 """The outbox' promises, one test or more each; their numbers are those of its docstring."""
 
-import sqlite3
+import random
+import shutil
+import struct
+import tempfile
+import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bordnetz.edge.message import MAX_PACKET, Message, MessageTooLargeError
-from bordnetz.edge.outbox import Outbox, OutboxError
+from bordnetz.edge.outbox import Letter, Outbox, OutboxError
+from bordnetz.edge.segment import SIZE, VERSION
+from bordnetz.edge.segments import SPARE_SEGMENTS
 
 KIB = 1024
 ROOMY = 100 * KIB * KIB
@@ -31,7 +39,7 @@ def waiting(outbox: Outbox) -> list[int]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "outbox.db"
+    return tmp_path / "outbox"
 
 
 # 1: on the disk when put returns
@@ -82,9 +90,8 @@ def test_an_acknowledgement_reaches_the_disk_with_the_next_message(path, tmp_pat
         (entry,) = outbox.take(1)
         outbox.acknowledge(entry)
         second = outbox.put(letter(), 5)
-        copy = tmp_path / "copy.db"
-        for end in ("", "-wal"):
-            Path(f"{copy}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+        copy = tmp_path / "copy"
+        shutil.copytree(path, copy)
     with Outbox(copy, ROOMY) as after_a_crash:
         assert waiting(after_a_crash) == [second]
 
@@ -95,7 +102,7 @@ def test_acknowledging_twice_or_after_a_new_file_harms_nothing(path):
         (entry,) = outbox.take(1)
         outbox.acknowledge(entry)
         outbox.acknowledge(entry)
-    path.unlink()
+    shutil.rmtree(path)
     with Outbox(path, ROOMY) as outbox:
         outbox.put(letter(), 5)
         outbox.acknowledge(entry)
@@ -152,7 +159,7 @@ def test_a_message_being_sent_is_not_given_up(path):
 
 
 def test_a_dictionary_outlives_the_batches_that_name_it(path):
-    with Outbox(path, 70 * KIB) as outbox:
+    with Outbox(path, 60 * KIB) as outbox:
         dictionary = outbox.put(letter(20 * KIB), 9, content=b"d")
         first = outbox.put(letter(20 * KIB), 5, needs=b"d")
         second = outbox.put(letter(20 * KIB), 5, needs=b"d")
@@ -181,14 +188,35 @@ def test_a_dictionary_waits_once_however_often_it_is_put(path):
         assert outbox.put(letter(), 5, content=b"d") != first
 
 
-@pytest.mark.parametrize("size", [50, 500, 1_300, 1_990, 4_000, 4_100, 65_000, 200_000])
-def test_the_file_stays_within_the_budget(path, size):
-    budget = KIB * KIB
+def on_disk(path: Path) -> int:
+    return sum(file.stat().st_blocks * 512 for file in path.iterdir())
+
+
+@pytest.mark.parametrize("size", [50, 500, 4_100, 65_000, 240_000])
+def test_the_log_is_a_quarter_longer_than_the_budget_and_four_segments_at_most(path, size):
+    budget = 4 * SIZE
     with Outbox(path, budget) as outbox:
         while outbox.dropped["budget", 5] < 40:
-            outbox.put(letter(size), 5)
+            outbox.put_all([Letter(letter(size), 5)] * 20)
         assert outbox.used <= budget
-    assert path.stat().st_size < 1.1 * budget
+        assert on_disk(path) <= budget * 5 // 4 + SPARE_SEGMENTS * SIZE
+
+
+def test_a_message_that_nobody_fetches_does_not_make_the_log_longer(path):
+    budget = 4 * SIZE
+    with Outbox(path, budget) as outbox:
+        first = outbox.put(letter(50_000), 9)
+        longest = 0
+        for _ in range(40):
+            outbox.put_all([Letter(letter(200_000), 5)] * 4)
+            for entry in outbox.take(4):
+                outbox.acknowledge(entry)
+            longest = max(longest, on_disk(path))
+        assert longest <= budget * 5 // 4 + SPARE_SEGMENTS * SIZE + SIZE
+        assert waiting(outbox) == [first]
+        outbox.flush()
+    with Outbox(path, budget) as outbox:
+        assert waiting(outbox) == [first]
 
 
 # 4: names
@@ -213,7 +241,7 @@ def test_the_id_belongs_to_the_file(path):
         first = outbox.id
     with Outbox(path, ROOMY) as outbox:
         assert outbox.id == first
-    path.unlink()
+    shutil.rmtree(path)
     with Outbox(path, ROOMY, draw=lambda bits: 2**bits - 1) as outbox:
         assert outbox.id == 2**64 - 1
 
@@ -233,90 +261,236 @@ def test_a_message_that_could_not_be_made_leaves_nothing_behind(path):
         assert outbox.put(letter(), 5) is not None
 
 
-# 6: files that are not an outbox
+# 6: files that are damaged, or no outbox
 
 
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [(b"hello", "foreign"), (b"", "foreign"), (b"SQLite format 3\0" + bytes(4080), "foreign")],
-)
-def test_a_file_of_something_else_is_moved_aside_untouched(path, content, kind):
-    path.write_bytes(content)
+def segments(path: Path) -> list[Path]:
+    return sorted(path.glob("*.log"))
+
+
+def test_a_file_in_the_place_of_the_outbox_is_moved_aside_untouched(path):
+    path.write_bytes(b"hello")
     with Outbox(path, ROOMY) as outbox:
         assert outbox.put(letter(), 5) == 1
         assert outbox.set_aside == 1
-    assert path.with_name(f"outbox.db.{kind}").read_bytes() == content
+    assert path.with_name("outbox.foreign").read_bytes() == b"hello"
 
 
-def test_a_foreign_database_is_moved_aside_untouched(path):
-    with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE treasure (gold)")
-    db.close()
-    content = path.read_bytes()
-    with Outbox(path, ROOMY) as outbox:
-        assert outbox.put(letter(), 5) == 1
-    assert path.with_name("outbox.db.foreign").read_bytes() == content
-
-
-def test_the_file_of_another_version_is_moved_aside_untouched(path):
+@pytest.mark.parametrize("content", [b"hello", b"SQLite format 3\0" + bytes(4080)])
+def test_a_file_of_something_else_is_moved_aside_untouched_and_costs_the_others_nothing(
+    path, content
+):
     with Outbox(path, ROOMY) as outbox:
         outbox.put(letter(), 5)
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 7")
-    db.close()
-    content = path.read_bytes()
+    (path / "00000000.log").write_bytes(content)
     with Outbox(path, ROOMY) as outbox:
-        assert len(outbox) == 0
-    assert path.with_name("outbox.db.version-7").read_bytes() == content
-
-
-def test_a_damaged_file_is_moved_aside_when_it_is_opened(path, caplog):
-    with Outbox(path, ROOMY) as outbox:
-        outbox.put(letter(20 * KIB), 5)
-    content = path.read_bytes()
-    path.write_bytes(content[:4096] + bytes(len(content) - 4096))
-    with Outbox(path, ROOMY) as outbox:
-        assert outbox.put(letter(), 5) == 1
+        assert waiting(outbox) == [1]
         assert outbox.set_aside == 1
-    assert path.with_name("outbox.db.damaged").exists()
-    assert "moved to outbox.db.damaged" in caplog.text
+    assert (path / "00000000.foreign").read_bytes() == content
 
 
-def test_damage_that_sqlite_has_no_words_for_is_damage(path):
+def test_a_segment_of_another_outbox_is_moved_aside(path, tmp_path):
+    with Outbox(path, ROOMY) as outbox:
+        outbox.put_all([Letter(letter(200_000), 5)] * 8)
+    with Outbox(tmp_path / "other", ROOMY) as outbox:
+        outbox.put(letter(), 5)
+    shutil.copy(segments(tmp_path / "other")[0], segments(path)[0])
+    with Outbox(path, ROOMY) as outbox:
+        assert outbox.set_aside == 1
+        assert waiting(outbox)[-1] == 8
+        assert len({entry.outbox for entry in outbox.take(10)}) == 1
+
+
+def test_a_file_without_a_header_is_taken_for_one_that_was_being_made(path):
     with Outbox(path, ROOMY) as outbox:
         outbox.put(letter(), 5)
-    content = path.read_bytes()
-    # A name in the schema, which SQLite's error message quotes, is no text any more.
-    place = content.index(b"tablemessagemessage") + len(b"table")
-    path.write_bytes(
-        content[:place]
-        + b"\xff\xfe"
-        + content[place + 2 :].replace(b"CREATE TABLE message", b"CREATE \xbdABLE message")
-    )
+    (path / "00000002.log").write_bytes(bytes(5_000))
     with Outbox(path, ROOMY) as outbox:
-        assert outbox.put(letter(), 5) == 1
-        assert outbox.set_aside == 1
-    assert path.with_name("outbox.db.damaged").exists()
+        assert waiting(outbox) == [1]
+        assert outbox.set_aside == 0
 
 
-def test_damage_found_later_costs_one_error_and_the_next_message_is_taken(path):
+def test_damage_in_the_middle_costs_the_commit_that_it_hits_alone_and_is_told(path, caplog):
     with Outbox(path, ROOMY) as outbox:
-        for _ in range(50):
-            outbox.put(letter(20 * KIB), 5)
+        for _ in range(30):
+            outbox.put(letter(100_000), 5)
+    for segment in segments(path)[::2]:
+        data = bytearray(segment.read_bytes())
+        place = data.index(b"\xc0MIT", 300_000)
+        data[place + 20] ^= 1
+        segment.write_bytes(data)
+    hit = len(segments(path)[::2])
+    with Outbox(path, ROOMY) as outbox:
+        assert outbox.damaged == hit
+        assert len(outbox) == 30 - hit
+        assert outbox.put(letter(), 5) == 31
+        assert len(outbox.take(100)) == 31 - hit
+    assert "damaged at byte" in caplog.text
+
+
+def test_a_message_of_which_the_disk_gives_other_bytes_is_given_up_and_the_others_are_sent(
+    path, caplog
+):
+    with Outbox(path, ROOMY) as outbox:
+        for number in range(4):
+            outbox.put(lambda o, n, number=number: Message("o", bytes([number]) * 5_000), 5)
+    (segment,) = segments(path)
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"\1" * 5_000) + 100] = 9
+    segment.write_bytes(data)
+    with Outbox(path, ROOMY) as outbox:
+        assert [entry.sequence for entry in outbox.take(10)] == [1, 3, 4]
+        assert outbox.dropped == {("damaged", 5): 1}
+        assert len(outbox) == 3
+    assert "not what was stored" in caplog.text
+    with Outbox(path, ROOMY) as outbox:
+        assert waiting(outbox) == [1, 3, 4]
+
+
+@pytest.mark.parametrize("end", ["random", "zeros", "cut"])
+def test_what_lies_behind_the_last_commit_is_nothing(path, end):
+    with Outbox(path, ROOMY) as outbox:
+        for _ in range(5):
+            outbox.put(lambda *_: Message("o", b"x" * 5_000), 5)
+    (segment,) = segments(path)
+    data = segment.read_bytes()
+    last = data.rindex(b"\xc0MIT")
+    rubbish = {"random": random.Random(1).randbytes(90_000), "zeros": bytes(99_999), "cut": b""}
+    segment.write_bytes(data[: last + 3_000] + rubbish[end])
+    with Outbox(path, ROOMY) as outbox:
+        assert waiting(outbox) == [1, 2, 3, 4]
+        assert (outbox.damaged, outbox.set_aside) == (0, 0)
+        last = outbox.put(letter(), 5)
+    with Outbox(path, ROOMY) as outbox:
+        assert waiting(outbox) == [1, 2, 3, 4, last]
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[*HealthCheck])
+def test_whatever_is_flipped_in_a_file_costs_messages_but_no_crash_and_no_other_message(data):
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "outbox")
+        with Outbox(path, ROOMY) as outbox:
+            for number in range(6):
+                outbox.put(lambda o, n: Message("o", n.to_bytes(2, "big") * 300), number)
+            (gone, *_) = outbox.take(1)
+            outbox.acknowledge(gone)
+        (segment,) = segments(path)
+        content = bytearray(segment.read_bytes())
+        end = content.rindex(b"\xc0MIT") + 200
+        for place in data.draw(st.lists(st.integers(0, end), min_size=1, max_size=20)):
+            content[place] ^= data.draw(st.integers(1, 255))
+        segment.write_bytes(content)
+        with Outbox(path, ROOMY) as outbox:
+            for entry in outbox.take(10):
+                assert entry.message.body == entry.number.to_bytes(2, "big") * 300
+            assert outbox.put(letter(), 5) is not None
+
+
+# 7: other versions
+
+
+def of_version(path: Path, version: int) -> None:
+    """Makes a segment one of another version; what a later one looks like beyond that is its own
+    affair."""
+    for segment in segments(path):
+        data = bytearray(segment.read_bytes())
+        head = struct.calcsize("<16sH6xQQQ")
+        data[16:18] = version.to_bytes(2, "little")
+        data[head : head + 4] = zlib.crc32(data[:head]).to_bytes(4, "little")
+        segment.write_bytes(data)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def test_an_older_module_sets_a_newer_outbox_aside_untouched_and_starts_a_fresh_one(path):
+    with Outbox(path, ROOMY) as outbox:
+        outbox.put(letter(), 5)
         before = outbox.id
-    content = bytearray(path.read_bytes())
-    # Every overflow page (its first byte belongs to a page number) loses the way to the next one.
-    for page in range(4096, len(content), 4096):
-        if content[page] == 0:
-            content[page : page + 4] = b"\xff\xff\xff\xff"
-    path.write_bytes(content)
+    of_version(path, VERSION + 1)
+    found = contents(path)
+    for turn in ("", "-0"):
+        with Outbox(path, ROOMY) as outbox:
+            assert outbox.set_aside == 1
+            assert len(outbox) == 0
+            assert outbox.id != before
+            assert outbox.put(letter(), 5) == 1
+        assert contents(path.with_name(f"outbox.version-{VERSION + 1}{turn}")) == found
+        # Rolled forward and back once more.
+        shutil.rmtree(path)
+        shutil.copytree(path.with_name(f"outbox.version-{VERSION + 1}"), path)
+
+
+def test_the_newer_module_takes_its_outbox_up_again_with_what_the_older_one_has_left(path):
+    # What the version before does with it: aside, and a fresh one.
+    aside = path.with_name(f"outbox.version-{VERSION}")
     with Outbox(path, ROOMY) as outbox:
-        with pytest.raises(OutboxError, match="moved aside"):
-            outbox.take(50)
-        assert outbox.put(letter(), 5) is not None
-        assert outbox.id != before
-        assert [entry.outbox for entry in outbox.take(10)] == [outbox.id]
-    assert path.with_name("outbox.db.damaged").read_bytes() == bytes(content)
+        outbox.put(letter(), 5)
+        older = outbox.id
+    with Outbox(aside, ROOMY) as outbox:
+        outbox.put(letter(), 0, content=b"d")
+        outbox.put(letter(), 5, needs=b"d")
+        newer = outbox.id
+    for _ in range(2):
+        with Outbox(path, ROOMY) as outbox:
+            found = {(e.outbox, e.sequence): e.message for e in outbox.take(10)}
+            assert found.keys() == {(newer, 1), (newer, 2), (older, 1)}
+            for (owner, sequence), message in found.items():
+                assert message.properties == {"batch": f"{owner:016x}-{sequence}"}
+            assert outbox.put(letter(), 5, content=b"d") == 1
+    assert not path.with_name(f"outbox.version-{VERSION}").exists()
+
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+@pytest.mark.parametrize("name", ["outbox-1.db", "outbox-1-killed.db"])
+def test_the_file_of_version_1_is_taken_over(path, name):
+    for file in GOLDEN.glob(f"{name}*"):
+        shutil.copy(file, path.with_name(file.name.replace(name, "outbox.db")))
+    with Outbox(path, ROOMY) as outbox:
+        entries = outbox.take(10)
+        assert [(e.outbox, e.sequence, e.priority) for e in entries] == [
+            (0x0123456789ABCDEF, sequence, priority)
+            for sequence, priority in [(1, 0), (3, 5), (4, 9)]
+        ]
+        assert entries[0].message == Message(
+            "batches",
+            b"a dictionary",
+            "application/x",
+            "zstd",
+            {"batch": "0123456789abcdef-1", "schema": "ü/1"},
+        )
+        assert entries[1].message.body == bytes(range(256)) * 30
+        assert outbox.put(letter(), 5, content=b"digest") == 1
+        outbox.acknowledge(entries[0])
+        assert outbox.set_aside == 0
+    assert not list(path.parent.glob("outbox.db*"))
+    with Outbox(path, ROOMY) as outbox:
+        assert [(e.outbox, e.sequence) for e in outbox.take(10)] == [
+            (0x0123456789ABCDEF, 3),
+            (0x0123456789ABCDEF, 4),
+        ]
+
+
+def test_what_cannot_be_read_of_a_file_of_version_1_is_moved_aside_and_the_rest_taken_over(path):
+    old = path.with_name("outbox.db")
+    data = bytearray((GOLDEN / "outbox-1.db").read_bytes())
+    # Message 3 goes on in page 4, the last one; the way there leads nowhere now.
+    leaf = data.index(bytes(range(256)) * 10) // 4096 * 4096
+    place = data.rindex((4).to_bytes(4, "big"), leaf, leaf + 4096)
+    data[place : place + 4] = b"\0\0\xff\xff"
+    old.write_bytes(data)
+    with Outbox(path, ROOMY) as outbox:
+        assert [entry.sequence for entry in outbox.take(10)] == [1, 4]
+        assert outbox.set_aside == 1
+    assert path.with_name("outbox.db.damaged").exists()
+    old.write_bytes(b"treasure")
+    with Outbox(path, ROOMY) as outbox:
+        assert outbox.set_aside == 1
+    assert path.with_name("outbox.db.foreign").read_bytes() == b"treasure"
 
 
 def test_an_outbox_has_one_owner(path):
@@ -328,4 +502,4 @@ def test_an_outbox_has_one_owner(path):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(OutboxError, match="No such file"):
-        Outbox(tmp_path / "nowhere" / "outbox.db", ROOMY)
+        Outbox(tmp_path / "nowhere" / "outbox", ROOMY)

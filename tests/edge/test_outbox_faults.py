@@ -44,7 +44,7 @@ def letter(size: int):
 
 
 def test_a_killed_process_loses_no_committed_message(tmp_path):
-    path = tmp_path / "outbox.db"
+    path = tmp_path / "outbox"
     put: set[int] = set()
     acknowledged: set[int] = set()
     identity = None
@@ -81,11 +81,11 @@ def test_a_killed_process_loses_no_committed_message(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A file system of 1 MiB of its own."""
+    """A file system of 4 MiB of its own."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -98,10 +98,13 @@ def small_disk(tmp_path: Path):
 
 def test_a_full_disk_is_said_and_the_outbox_goes_on_when_there_is_space(small_disk):
     ballast = small_disk / "ballast"
-    with Outbox(small_disk / "outbox.db", ROOMY) as outbox:
+    with Outbox(small_disk / "outbox", ROOMY) as outbox:
         first = outbox.put(letter(50 * KIB), 5)
         free = os.statvfs(small_disk)
         ballast.write_bytes(bytes(free.f_bavail * free.f_frsize - 8 * KIB))
+        # What the log has already is still taken.
+        for _ in range(4):
+            outbox.put(letter(200 * KIB), 5)
         with pytest.raises(OutboxError, match="disk is full; free some space"):
             outbox.put(letter(200 * KIB), 5)
         held = len(outbox)
@@ -115,26 +118,56 @@ def test_a_full_disk_is_said_and_the_outbox_goes_on_when_there_is_space(small_di
         assert outbox.set_aside == 0
         assert outbox.dropped == {}
         assert len(outbox) == held + 1
-    with Outbox(small_disk / "outbox.db", ROOMY) as outbox:
+    with Outbox(small_disk / "outbox", ROOMY) as outbox:
         assert len(outbox) == held + 1
         assert outbox.take(1)[0].sequence == last
 
 
-def test_an_outbox_on_a_full_disk_tells_at_the_start(small_disk):
+def test_an_outbox_on_a_full_disk_tells_at_the_start_and_works_as_soon_as_there_is_space(
+    small_disk, caplog
+):
     free = os.statvfs(small_disk)
     (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize))
-    with pytest.raises(OutboxError, match="outbox"):
-        Outbox(small_disk / "outbox.db", ROOMY)
-    (small_disk / "ballast").unlink()
-    with Outbox(small_disk / "outbox.db", ROOMY) as outbox:
+    with Outbox(small_disk / "outbox", ROOMY) as outbox:
+        assert "the disk is full" in caplog.text
+        with pytest.raises(OutboxError, match="free some space"):
+            outbox.put(letter(1), 5)
+        (small_disk / "ballast").unlink()
         assert outbox.put(letter(1), 5) == 1
+
+
+def test_on_a_full_disk_what_is_acknowledged_makes_room(small_disk):
+    with Outbox(small_disk / "outbox", ROOMY) as outbox:
+        with pytest.raises(OutboxError):  # noqa: PT012 - the last one of them
+            while True:
+                outbox.put(letter(200 * KIB), 5)
+        for entry in outbox.take(10):
+            outbox.acknowledge(entry)
+        outbox.flush()
+        for _ in range(4):
+            outbox.put(letter(200 * KIB), 5)
+
+
+def test_a_disk_that_is_mounted_read_only_is_said_and_the_outbox_goes_on_when_it_is_not(small_disk):
+    def mount(how):
+        subprocess.run(["mount", "-o", f"remount,{how}", str(small_disk)], check=True)
+
+    with Outbox(small_disk / "outbox", ROOMY) as outbox:
+        outbox.put(letter(1), 5)
+    mount("ro")
+    with Outbox(small_disk / "outbox", ROOMY) as outbox:
+        for _ in range(2):
+            with pytest.raises(OutboxError, match="Read-only file system"):
+                outbox.put(letter(1), 5)
+        mount("rw")
+        assert outbox.put(letter(1), 5) == 2
 
 
 def test_a_state_folder_of_somebody_else_is_told_with_both_users_and_the_cure(user):
     with pytest.raises(OutboxError) as refused:
-        Outbox(Path("/outbox.db"), ROOMY)
+        Outbox(Path("/outbox"), ROOMY)
     assert str(refused.value) == (
-        "outbox /outbox.db: [Errno 13] Permission denied: '/outbox.db.lock'; / belongs to uid 0, "
+        "outbox /outbox: [Errno 13] Permission denied: '/outbox.lock'; / belongs to uid 0, "
         f"and this process runs as uid {user}; make it the owner of what is mounted there: "
         f"chown -R {user}:{os.getegid()} /"
     )
@@ -142,7 +175,7 @@ def test_a_state_folder_of_somebody_else_is_told_with_both_users_and_the_cure(us
 
 def test_a_file_of_the_outbox_that_may_not_be_written_is_told_with_the_cure(user):
     with tempfile.TemporaryDirectory() as name:
-        path = Path(name, "outbox.db")
+        path = Path(name, "outbox")
         with Outbox(path, ROOMY) as outbox:
             outbox.put(letter(1), 5)
         path.chmod(0o400)
@@ -151,7 +184,7 @@ def test_a_file_of_the_outbox_that_may_not_be_written_is_told_with_the_cure(user
             Outbox(path, ROOMY) as outbox,
         ):
             outbox.put(letter(1), 5)
-        path.chmod(0o600)
+        path.chmod(0o700)
         with Outbox(path, ROOMY) as outbox:
             assert [entry.sequence for entry in outbox.take(5)] == [1]
 
@@ -165,7 +198,7 @@ def file_limit():
 
 
 def test_after_a_failed_write_everything_is_as_before_it(tmp_path, file_limit):
-    path = tmp_path / "outbox.db"
+    path = tmp_path / "outbox"
     with Outbox(path, ROOMY) as outbox:
         for _ in range(3):
             outbox.put(letter(20 * KIB), 5)
@@ -187,7 +220,7 @@ def test_after_a_failed_write_everything_is_as_before_it(tmp_path, file_limit):
 
 
 def test_a_message_whose_storing_failed_does_not_come_back(tmp_path, file_limit):
-    path = tmp_path / "outbox.db"
+    path = tmp_path / "outbox"
     with Outbox(path, ROOMY) as outbox:
         outbox.put(letter(20 * KIB), 5)
         for _ in range(5):

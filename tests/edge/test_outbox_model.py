@@ -32,7 +32,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @property
     def path(self):
-        return self.folder / f"{self.generation}.db"
+        return self.folder / f"{self.generation}"
 
     def teardown(self):
         if hasattr(self, "outbox"):
@@ -87,7 +87,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.committed[sequence] = (priority, content, needs)
 
     def has(self, number):
-        return number in self.outbox._priority
+        return number in self.outbox._index
 
     @rule(limit=st.integers(0, 4))
     def take(self, limit):
@@ -125,21 +125,18 @@ class OutboxMachine(RuleBasedStateMachine):
         """The process is gone; what it had written is what the next one finds."""
         old = self.path
         self.generation += 1
-        for end in ("", "-wal"):
-            source = Path(f"{old}{end}")
-            if source.exists():
-                shutil.copy(source, f"{self.path}{end}")
+        shutil.copytree(old, self.path)
         self.outbox.close()
         self.outbox = Outbox(self.path, BUDGET)
         self.taken.clear()
         # Acknowledgements may be lost, and only they.
-        for number in set(self.outbox._priority) - set(self.committed):
+        for number in set(self.outbox._index) - set(self.committed):
             self.committed[number] = self.acknowledged.pop(number)
 
     @invariant()
     def holds_what_was_committed(self):
         if hasattr(self, "outbox"):
-            assert set(self.outbox._priority) == set(self.committed)
+            assert set(self.outbox._index) == set(self.committed)
             assert self.outbox.id == self.id
             assert self.outbox.used <= BUDGET
             assert len(self.outbox) == len(self.committed)

@@ -153,7 +153,7 @@ class Car:
         source = FolderSource(folder / "store" / "targets")
         fetcher = Copier(source) if self.stick else Downloader(source, Conduct(sleep=clock.wait))
         with (
-            Outbox(state / "outbox.db", _BUDGET) as outbox,
+            Outbox(state / "outbox", _BUDGET) as outbox,
             Refresh(state / "trust", self.roots, LIMITS) as refresh,
         ):
             clock.trusted = lambda: refresh.record.floor.trusted_time
@@ -207,7 +207,7 @@ def fitted(folder: Path, ill: str) -> dict[str, FileInstaller]:
 
 def finals(folder: Path) -> list[dict[str, Any]]:
     """The final reports that wait for the hub."""
-    with Outbox(folder / "state" / "outbox.db", _BUDGET) as outbox:
+    with Outbox(folder / "state" / "outbox", _BUDGET) as outbox:
         return [json.loads(entry.message.body) for entry in outbox.take(10_000)]
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from bordnetz.edge.message import Message
-from bordnetz.edge.outbox import Outbox
+from bordnetz.edge.outbox import Letter, Outbox, OutboxError
 
 from .scenario import Scenario, Tell
 
-_BUDGET = 8 << 20
-_MESSAGES = 20
+_BUDGET = 300_000
+_SEGMENT = 96 << 10
+"""Small, so that segments are begun, freed, used again and cleaned while it works."""
+_ROUNDS = 60
+_GROUP = 3
+_EVERY = 4
 _DRAWN = 4711
 
 
@@ -33,11 +38,11 @@ class Sending(Scenario):
     name = "outbox"
 
     def setup(self, folder: Path) -> None:
-        with Outbox(folder / "outbox.db", _BUDGET, draw=lambda _: _DRAWN) as outbox:
+        with _opened(folder, _DRAWN) as outbox:
             outbox.put(_letter, 5)
 
     def run(self, folder: Path, tell: Tell) -> None:
-        _send(folder, tell, _MESSAGES)
+        _send(folder, tell, _ROUNDS)
 
     def recover(self, folder: Path, tell: Tell) -> None:
         _send(folder, tell, 2)
@@ -47,12 +52,14 @@ class Sending(Scenario):
         acknowledged = _numbers(told, "acknowledging")
         forgotten = _numbers(told, "forgotten")
         wrong = []
-        with Outbox(folder / "outbox.db", _BUDGET, draw=lambda _: 1) as outbox:
+        with _opened(folder, 1) as outbox:
             if outbox.id != _DRAWN:
                 wrong.append(f"another outbox: {outbox.id}")
-            if outbox.set_aside:
-                wrong.append("the file was moved aside")
+            if outbox.set_aside or outbox.damaged:
+                wrong.append(f"{outbox.set_aside} files set aside, {outbox.damaged} damaged")
             found = {entry.sequence: entry.message for entry in outbox.take(10_000)}
+            if outbox.dropped:
+                wrong.append(f"given up: {outbox.dropped}")
         if lost := put - acknowledged - found.keys():
             wrong.append(f"lost {sorted(lost)}")
         if back := forgotten & found.keys():
@@ -63,19 +70,82 @@ class Sending(Scenario):
         for sequence, message in found.items():
             if message != _letter(_DRAWN, sequence):
                 wrong.append(f"message {sequence} is another one")
-        if len(found.keys() - put) > 2:
-            # One may have reached the disk before its put returned, at each of two cuts.
+        if len(found.keys() - put) > 2 * _GROUP:
+            # A group may have reached the disk before its put returned, at each of two cuts.
             wrong.append(f"nobody has put {sorted(found.keys() - put)}")
         return wrong
 
 
-def _send(folder: Path, tell: Tell, count: int) -> None:
-    with Outbox(folder / "outbox.db", _BUDGET, draw=lambda _: 1) as outbox:
+class Persisting(Sending):
+    """Messages that are stored again until the disk takes them, as telemetry's backlog does."""
+
+    name = "outbox-persisting"
+    _ROUNDS = 20
+    _PATIENCE = 20
+
+    def run(self, folder: Path, tell: Tell) -> None:
+        with _opened(folder, 1) as outbox:
+            for number in range(self._ROUNDS):
+                self._store(outbox, number, self._PATIENCE)
+                tell(f"stored {number}")
+
+    def recover(self, folder: Path, tell: Tell) -> None:
+        with _opened(folder, 1) as outbox:
+            outbox.put(_letter, 5)
+
+    def _store(self, outbox: Outbox, number: int, patience: int) -> None:
+        make = lambda *_: Message("o", _body(number), properties={"number": f"{number}"})  # noqa: E731
+        while True:
+            try:
+                outbox.put(make, 5)
+            except OutboxError:
+                # The file system may have become read-only for good.
+                if not (patience := patience - 1):
+                    raise
+            else:
+                return
+
+    def check(self, folder: Path, told: Sequence[str]) -> list[str]:
+        wrong = []
+        with _opened(folder, 1) as outbox:
+            entries = outbox.take(10_000)
+            if outbox.set_aside or outbox.damaged or outbox.dropped:
+                wrong.append(f"{outbox.set_aside} {outbox.damaged} {outbox.dropped}")
+        found = Counter(
+            int(entry.message.properties["number"])
+            for entry in entries
+            if "number" in entry.message.properties
+        )
+        if lost := _numbers(told, "stored") - found.keys():
+            wrong.append(f"lost {sorted(lost)}")
+        if twice := [number for number, count in found.items() if count > 1]:
+            wrong.append(f"there twice: {twice}")
+        wrong += [
+            f"message {entry.sequence} is another one"
+            for entry in entries
+            if (number := entry.message.properties.get("number"))
+            and entry.message.body != _body(int(number))
+        ]
+        return wrong
+
+
+def _opened(folder: Path, drawn: int) -> Outbox:
+    return Outbox(folder / "outbox", _BUDGET, draw=lambda _: drawn, segment=_SEGMENT)
+
+
+def _send(folder: Path, tell: Tell, rounds: int) -> None:
+    """Put and acknowledge by turns; the first message is never acknowledged."""
+    with _opened(folder, 1) as outbox:
         outstanding: list[int] = []
-        for _ in range(count):
-            tell(f"put {outbox.put(_letter, 5)}")
+        for turn in range(rounds):
+            for result in outbox.put_all([Letter(_letter, 5)] * (1 if turn % _EVERY else _GROUP)):
+                if isinstance(result, Exception):
+                    raise result
+                tell(f"put {result}")
             _forgotten(outstanding, tell)
-            for entry in outbox.take(3)[1:]:
+            first, *others = outbox.take(4)
+            outbox.release(first)
+            for entry in others:
                 tell(f"acknowledging {entry.sequence}")
                 outbox.acknowledge(entry)
                 outstanding.append(entry.sequence)

@@ -34,7 +34,7 @@ def test_no_stored_batch_is_lost_when_the_module_ends(start_drive, number):
     assert report["batches"] == report["acknowledged"]
     assert "telemetry ended and was started again, 1 in all" in drive.err
     assert drive.err.count("bordnetz drive:") == 1
-    with Outbox(drive.folder / "telemetry" / "outbox.db", 10_000_000) as outbox:
+    with Outbox(drive.folder / "telemetry" / "outbox", 10_000_000) as outbox:
         assert len(outbox) == 0
         stored = {f"{outbox.id:016x}-{sequence}" for sequence in range(1, outbox.last + 1)}
     assert set(dict(drive.arrived())) == stored

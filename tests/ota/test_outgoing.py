@@ -64,7 +64,7 @@ class Ends:
 
 @pytest.fixture
 def ends(fast_folder):
-    ends = Ends(fast_folder / "outbox.db")
+    ends = Ends(fast_folder / "outbox")
     yield ends
     ends.close()
 

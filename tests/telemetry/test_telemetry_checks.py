@@ -37,7 +37,7 @@ async def bench(tmp_path, car: Car):
     checks = Checks.model_validate(
         {"message": [{"name": "drive.Motor", "profile": "counter", "counter": "Gear"}]}
     )
-    with Outbox(tmp_path / "outbox.db", 100_000_000) as outbox:
+    with Outbox(tmp_path / "outbox", 100_000_000) as outbox:
         backlog = Backlog(outbox, waits=False)
         tally = Tally()
         planner = Planner(catalogue, bytes(32), checks)

@@ -38,7 +38,7 @@ class Shelf:
 @pytest.fixture
 async def collection(tmp_path, car: Car):
     catalogue = Catalogue.load(car.vehicle)
-    with Outbox(tmp_path / "outbox.db", 100_000_000) as outbox:
+    with Outbox(tmp_path / "outbox", 100_000_000) as outbox:
         backlog = Backlog(Shelf(outbox), waits=False)
         books = Books(catalogue.buses)
         planner = Planner(catalogue, car.vehicle.digest)

@@ -134,7 +134,7 @@ class Shelf:
 async def collection(tmp_path, car, catalogue):
     """A collection, its backlog and outbox, and what was wanted one after the other."""
     wanted = []
-    with Outbox(tmp_path / "outbox.db", 100_000_000) as outbox:
+    with Outbox(tmp_path / "outbox", 100_000_000) as outbox:
         backlog = Backlog(Shelf(outbox), waits=False)
         planner = Planner(catalogue, car.vehicle.digest)
         made = Collection(

@@ -308,7 +308,7 @@ def test_on_sigterm_everything_that_was_received_is_stored_and_delivered(deploy,
     car.count(range(1000))
     eventually(lambda: module.figure("bordnetz_frames_received_total"), lambda n: n == 1000)
     assert module.end() == 0
-    with Outbox(module.state / "outbox.db", 10_000_000) as outbox:
+    with Outbox(module.state / "outbox", 10_000_000) as outbox:
         assert len(outbox) == 0
     cloud = eventually(lambda: Cloud(hub), lambda cloud: cloud.batches)
     assert cloud.values("drive.Motor.Count")[0] == list(range(1000))
@@ -352,7 +352,7 @@ def test_a_killed_module_loses_no_committed_batch(deploy, start, car):
         over.set()
         driver.join()
         car.hang_up()
-        with Outbox(module.state / "outbox.db", 100_000_000) as outbox:
+        with Outbox(module.state / "outbox", 100_000_000) as outbox:
             entries = outbox.take(100_000)
             stored |= {entry.message.properties["batch"]: entry.message.body for entry in entries}
             last = outbox.last

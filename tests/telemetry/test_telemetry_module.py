@@ -70,7 +70,7 @@ class Edge:
 
 @pytest.fixture
 def edge(tmp_path):
-    with Outbox(tmp_path / "outbox.db", 10_000_000) as outbox:
+    with Outbox(tmp_path / "outbox", 10_000_000) as outbox:
         yield Edge(outbox, Desired.model_validate({"collect": [{"match": "*.Count"}]}))
 
 

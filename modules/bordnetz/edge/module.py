@@ -132,7 +132,7 @@ class Edge(Generic[M]):
         self._link = HubLink(inbound, timing, backoff)
         self.metrics.gauge("hub_connected", "Session with the hub", lambda: self._link.connected)
         self.metrics.gauge("hub_sessions", "Sessions so far", lambda: self._link.sessions)
-        outbox = Outbox(self.state / "outbox.db", environment.outbox_bytes)
+        outbox = Outbox(self.state / "outbox", environment.outbox_bytes)
         self._sender = Sender(outbox, self._link, self.metrics)
         self._volatile = Volatile(self._link, self.metrics)
         self._stack = AsyncExitStack()

@@ -3,16 +3,17 @@
 Promises, each with a test that attacks it:
 
 1. When `Outbox.put` returns a sequence, the message is on the disk.
-2. A message leaves for two reasons alone: `Outbox.acknowledge`, or the byte budget forced it
-   out, and then it is counted.
+2. A message leaves by `Outbox.acknowledge`; or it is given up and counted with the reason: the
+   byte budget forced it out, it is too old, no hub takes it, the disk gives other bytes than it
+   took.
 3. The budget takes the oldest message of the lowest priority first and never one of a higher
    priority than the newcomer's; the newcomer itself is refused only where nothing else may go.
    A message that others need (a dictionary) outlives them; messages being sent stay.
-4. (id, sequence) names one message for ever: the id is drawn with the file, a sequence is never
+4. (id, sequence) names one message for ever: the id is drawn with the log, a sequence is never
    used again, not after deletion, failure or restart.
 5. After a failed write everything is as before it, and the next `put` works as soon as the disk
    does.
-6. A file that is damaged or not ours is moved aside, never written to.
+6. A file that is damaged or not ours costs what is in it and nothing else.
 
 Acknowledgements ride in the commit of the next message, for flash memory wears out by commits;
 one that a power cut takes only sends its message a second time, under the same name.
@@ -22,79 +23,108 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bordnetz.edge.message import Message
-from bordnetz.edge.store import Draft, OutboxError, Row, Store
+from bordnetz.edge.index import Index
+from bordnetz.edge.message import Message, MessageTooLargeError
+from bordnetz.edge.segment import PRIORITIES, SIZE, Draft, Row
+from bordnetz.edge.store import DamagedMessageError, OutboxError, Store, Uptime
 
-__all__ = ["PRIORITIES", "Entry", "Outbox", "OutboxError"]
+__all__ = ["PRIORITIES", "Entry", "Letter", "Outbox", "OutboxError", "Uptime"]
 
 log = logging.getLogger(__name__)
-
-PRIORITIES = range(10)
-"""0 is the highest, as in the routes of Edge hub."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message on its way out; (outbox, sequence) is its name."""
+    """A message on its way out; (outbox, sequence) is its name.
+
+    Attributes:
+        number: Its place in the outbox that it waits in.
+    """
 
     outbox: int
     sequence: int
     priority: int
     message: Message
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to be stored; see `Outbox.put`."""
+
+    make: Callable[[int, int], Message]
+    priority: int
+    content: bytes | None = None
+    needs: bytes | None = None
 
 
 class Outbox:
-    """A durable, bounded queue in one SQLite file.
+    """A durable, bounded queue in one folder.
 
     Synchronous; call it from one thread at a time.  Attributes and properties may be read from
     any thread.
 
     Attributes:
-        id: 64 random bits, drawn when the file was made.
-        dropped: Messages that never went, by (reason, priority), since this object was made.
+        id: 64 random bits, drawn when the log was made.
+        dropped: Messages that never went, by (reason, priority), since this object was made:
+            "budget", "age", "size", "damaged".
     """
 
     def __init__(
-        self, path: Path, budget: int, draw: Callable[[int], int] = secrets.randbits
+        self,
+        folder: Path,
+        budget: int,
+        *,
+        age: float | None = None,
+        newest_first: frozenset[int] = frozenset(),
+        draw: Callable[[int], int] = secrets.randbits,
+        uptime: Uptime | None = None,
+        segment: int = SIZE,
     ) -> None:
-        """Open the file, or make it.
+        """Open the log, or make it.
 
         Args:
-            path: Of the SQLite file, in a folder on storage that survives a reboot.
-            budget: Bytes that waiting messages may take on the disk, in whole pages.  The file
-                keeps its largest size; beside it lies a write-ahead log of up to a few messages.
-            draw: Gives that many random bits, for the id of a new file.
+            folder: Of the log, in a folder on storage that survives a reboot.
+            budget: Bytes that waiting messages may take.  The log gets up to a quarter longer,
+                and up to four segments of 1 MiB.
+            age: Seconds after which a message is given up; None: never.  Only those count in which
+                the machine is on: no clock that is wrong makes a message old.
+            newest_first: Priorities of which the newest message leaves first.
+            draw: Gives that many random bits, for the id of a new log.
+            uptime: The steady clock; None: the machine's.
+            segment: Bytes of a segment of the log; twice the largest message, at least.
 
         Raises:
-            OutboxError: The disk does not take it, or another process has the file.
+            OutboxError: Another process has it, or it is not ours to write.  A disk that is full
+                or fails is no reason: the next call tries again.
         """
         self.id = 0
         self.dropped: Counter[tuple[str, int]] = Counter()
-        self._store = Store(path, draw)
+        self._store = Store(folder, budget, draw, uptime or Uptime.of_the_machine(), segment)
         self._budget = budget
+        self._age = age
+        self._newest_first = newest_first
         self._next = 1
         self._gone: set[int] = set()
         self._taken: set[int] = set()
-        # The index is in memory: a scan at the start is cheaper than an index on flash.
-        self._rows: dict[int, OrderedDict[int, Row]] = {p: OrderedDict() for p in PRIORITIES}
-        self._priority: dict[int, int] = {}
-        self._contents: dict[bytes, int] = {}
-        self._needed: Counter[bytes] = Counter()
-        self._used = 0
+        self._index = Index()
         try:
             with self._ready():
                 pass
-        except OutboxError:
-            self._store.close()
-            raise
+        except OutboxError as error:
+            if error.lasts:
+                self._store.close()
+                raise
+            log.error("%s", error)
 
     # -- in and out
 
@@ -123,61 +153,91 @@ class Outbox:
             OutboxError: The disk did not take it; the outbox is as it was before.
             MessageTooLargeError: The hub would not take it.
         """
-        if priority not in PRIORITIES:
-            raise ValueError(f"priority {priority} is not one of 0 to 9")
-        with self._ready():
-            if content is not None and content in self._contents:
-                return self._contents[content]
-            sequence = self._next
-            message = make(self.id, sequence)
-            message.check()
-            draft = Draft.of(message, sequence, priority, content, needs)
-            # Used up from here on, whatever comes: a name that failed is no name for another.
-            self._next += 1
-            out = self._make_room(draft.row)
-            if out is None:
-                self.dropped["budget", priority] += 1
-                return None
-            # Should the commit fail and have reached the disk all the same, the message must not
-            # come back: the caller will store it again under another name.
-            gone, self._gone = self._gone, self._gone | {sequence}
-            self._store.write(self._next, [*gone, *(row.sequence for row in out)], draft)
-            self._gone.clear()
-            for row in out:
-                self._remove(row.sequence)
-                self.dropped["budget", row.priority] += 1
-            self._add(draft.row)
-            return sequence
+        (result,) = self.put_all([Letter(make, priority, content, needs)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def put_all(self, letters: Sequence[Letter]) -> list[int | Exception | None]:
+        """Store messages with as few commits as the budget allows.
+
+        Returns:
+            For each what `put` would have returned or raised.
+        """
+        results: list[int | Exception | None] = []
+        group: list[Draft] = []
+        safe = 0
+        try:
+            with self._ready():
+                for letter in letters:
+                    try:
+                        found = self._draft(letter, group)
+                    except Exception as error:  # noqa: BLE001 - for who asked for this one alone
+                        results.append(error)
+                        continue
+                    if not isinstance(found, Draft):
+                        results.append(found)
+                        continue
+                    if (
+                        self._index.used + sum(one.row.size for one in (*group, found))
+                        > self._budget
+                    ):
+                        self._commit(group)
+                        safe = len(results)
+                        out = self._index.room_for(found.row, self._budget, self._taken)
+                        if out is None:
+                            self.dropped["budget", letter.priority] += 1
+                            results.append(None)
+                            safe = len(results)
+                            continue
+                        group = [found]
+                        results.append(found.row.sequence)
+                        self._commit(group, out)
+                        safe = len(results)
+                    else:
+                        group.append(found)
+                        results.append(found.row.sequence)
+                self._commit(group)
+        except OutboxError as failed:
+            left = [one if isinstance(one, Exception) else failed for one in results[safe:]]
+            results[safe:] = left + [failed] * (len(letters) - safe - len(left))
+        return results
 
     def take(self, limit: int) -> list[Entry]:
         """Up to ``limit`` messages to send: highest priority first, in each the oldest first.
 
-        They will not be taken again, nor given up for room, until `release`.
+        Where the priority is one of ``newest_first``, the newest.  They will not be taken again,
+        nor given up for room, until `release`.  Those that can never be sent are given up.
 
         Raises:
             OutboxError: They cannot be read.
         """
         with self._ready():
+            self._expire()
             entries: list[Entry] = []
-            for row in self._waiting(PRIORITIES):
-                if len(entries) >= limit:
-                    break
-                message = self._store.read(row.sequence)
-                entries.append(Entry(self.id, row.sequence, row.priority, message))
-            self._taken.update(entry.sequence for entry in entries)
+            try:
+                for priority in PRIORITIES:
+                    while rows := self._first(priority, limit - len(entries)):
+                        for row in rows:
+                            message = self._sendable(row)
+                            if message is not None:
+                                self._taken.add(row.number)
+                                name = (row.outbox, row.sequence)
+                                entries.append(Entry(*name, priority, message, row.number))
+            except BaseException:
+                self._taken -= {entry.number for entry in entries}
+                raise
             return entries
 
     def release(self, entry: Entry) -> None:
         """Let a message be taken again: whether the hub has it is not known."""
-        if entry.outbox == self.id:
-            self._taken.discard(entry.sequence)
+        if self._has(entry):
+            self._taken.discard(entry.number)
 
     def acknowledge(self, entry: Entry) -> None:
         """Forget a message: the hub has it.  Reaches the disk with the next `put` or `flush`."""
-        if entry.outbox == self.id and entry.sequence in self._priority:
-            self._taken.discard(entry.sequence)
-            self._remove(entry.sequence)
-            self._gone.add(entry.sequence)
+        if self._has(entry):
+            self._leave(entry.number)
 
     def flush(self) -> None:
         """Write outstanding acknowledgements, if there are any.
@@ -185,13 +245,14 @@ class Outbox:
         Raises:
             OutboxError: The disk did not take them; they are still outstanding.
         """
-        if self._gone:
-            with self._ready():
-                self._store.write(self._next, self._gone)
+        with self._ready():
+            self._expire()
+            if self._gone:
+                self._store.write([*self._gone])
                 self._gone.clear()
 
     def close(self) -> None:
-        """Write what is outstanding, if the disk takes it, and close the file."""
+        """Write what is outstanding, if the disk takes it, and close the log."""
         try:
             self.flush()
         except OutboxError as error:
@@ -213,7 +274,7 @@ class Outbox:
 
     def __len__(self) -> int:
         """Messages not acknowledged yet."""
-        return len(self._priority)
+        return len(self._index)
 
     @property
     def last(self) -> int:
@@ -223,28 +284,113 @@ class Outbox:
     @property
     def used(self) -> int:
         """Bytes of the budget in use."""
-        return self._used
+        return self._index.used
 
     @property
     def room(self) -> int:
         """Bytes of the budget left."""
-        return self._budget - self.used
+        return self._budget - self._index.used
 
     @property
     def ready(self) -> int:
         """Messages that `take` would give."""
-        return len(self._priority) - len(self._taken)
+        return len(self._index) - len(self._taken)
 
     @property
     def set_aside(self) -> int:
-        """Files that could not be used and were moved aside since this object was made."""
+        """Files and folders that could not be used and were moved aside, since this was made."""
         return self._store.set_aside
+
+    @property
+    def damaged(self) -> int:
+        """Places at which something is missing, found since this object was made."""
+        return self._store.damaged
 
     def counts(self) -> dict[int, int]:
         """Messages not acknowledged yet, by priority."""
-        return {priority: len(rows) for priority, rows in self._rows.items() if rows}
+        return self._index.counts()
 
-    # -- the index
+    # -- storing
+
+    def _draft(self, letter: Letter, group: Sequence[Draft]) -> Draft | int:
+        """Make a message, or find the sequence of the one that says the same."""
+        if letter.priority not in PRIORITIES:
+            raise ValueError(f"priority {letter.priority} is not one of 0 to 9")
+        if letter.content is not None:
+            if letter.content in self._index.content:
+                return self._index[self._index.content[letter.content]].sequence
+            for draft in group:
+                if draft.row.content == letter.content:
+                    return draft.row.sequence
+        sequence = self._next
+        message = letter.make(self.id, sequence)
+        message.check()
+        # Used up from here on, whatever comes: a name that failed is no name for another.
+        self._next += 1
+        name, digests = (self.id, sequence), (letter.content, letter.needs)
+        return Draft.of(message, sequence, name, self._store.clock, letter.priority, *digests)
+
+    def _commit(self, group: list[Draft], out: Sequence[Row] = ()) -> None:
+        """Store messages, let others go for them; leaves the group empty."""
+        if not group:
+            return
+        # Should the commit fail and have reached the disk all the same, the messages must not
+        # come back: the caller will store them again under other names.
+        gone, self._gone = self._gone, self._gone | {draft.row.number for draft in group}
+        self._store.write([*gone, *(row.number for row in out)], group)
+        self._gone.clear()
+        for row in out:
+            self._index.remove(row.number)
+            self.dropped["budget", row.priority] += 1
+        for draft in group:
+            self._index.add(draft.row)
+        group.clear()
+
+    # -- sending
+
+    def _first(self, priority: int, limit: int) -> list[Row]:
+        newest = priority in self._newest_first
+        waiting = self._index.waiting(priority, self._taken, newest_first=newest)
+        return list(islice(waiting, limit))
+
+    def _sendable(self, row: Row) -> Message | None:
+        """The message, or None where it had to be given up."""
+        try:
+            message = self._store.read(row.number)
+            message.check()
+        except DamagedMessageError as error:
+            self._give_up(row, "damaged", str(error))
+        except MessageTooLargeError as error:
+            self._give_up(row, "size", str(error))
+        else:
+            return message
+        return None
+
+    def _expire(self) -> None:
+        """Give up what is too old, but not what others need that are not."""
+        if self._age is None:
+            return
+        for row in self._index.older(self._store.clock - self._age, self._taken):
+            self._give_up(row, "age", f"older than {self._age:g} s")
+
+    def _give_up(self, row: Row, reason: str, words: str) -> None:
+        if not self.dropped[reason, row.priority]:
+            log.warning("message %d of the outbox is given up: %s", row.sequence, words)
+        self.dropped[reason, row.priority] += 1
+        self._leave(row.number)
+
+    def _leave(self, number: int) -> None:
+        """Remove a message; the next commit says so."""
+        self._taken.discard(number)
+        self._index.remove(number)
+        self._gone.add(number)
+
+    def _has(self, entry: Entry) -> bool:
+        """Whether this is an entry of a message that waits here."""
+        if entry.number not in self._index:
+            return False
+        row = self._index[entry.number]
+        return (row.outbox, row.sequence) == (entry.outbox, entry.sequence)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
@@ -254,67 +400,7 @@ class Outbox:
                     self.id = contents.id
                     self._gone.clear()
                     self._taken.clear()
-                for sequence in list(self._priority):
-                    self._remove(sequence)
-                for row in contents.rows:
-                    if row.sequence not in self._gone:
-                        self._add(row)
+                self._index = Index(row for row in contents.rows if row.number not in self._gone)
                 self._next = max(self._next, contents.next)
-                self._taken &= self._priority.keys()
+                self._taken &= set(self._index)
             yield
-
-    def _add(self, row: Row) -> None:
-        self._rows[row.priority][row.sequence] = row
-        self._priority[row.sequence] = row.priority
-        self._used += row.size
-        if row.content is not None:
-            self._contents[row.content] = row.sequence
-        if row.needs is not None:
-            self._needed[row.needs] += 1
-
-    def _remove(self, sequence: int) -> None:
-        row = self._rows[self._priority.pop(sequence)].pop(sequence)
-        self._used -= row.size
-        if row.content is not None and self._contents.get(row.content) == sequence:
-            del self._contents[row.content]
-        if row.needs is not None:
-            self._needed[row.needs] -= 1
-            if not self._needed[row.needs]:
-                del self._needed[row.needs]
-
-    def _waiting(self, priorities: range) -> Iterator[Row]:
-        for priority in priorities:
-            for sequence, row in self._rows[priority].items():
-                if sequence not in self._taken:
-                    yield row
-
-    def _make_room(self, newcomer: Row) -> list[Row] | None:
-        """Which messages must go for the newcomer; None if it must not come itself."""
-        out: list[Row] = []
-        excess = self._used + newcomer.size - self._budget
-        if excess <= 0:
-            return out
-        if newcomer.size > self._budget:
-            return None
-        needed = self._needed.copy()
-        if newcomer.needs is not None:
-            needed[newcomer.needs] += 1
-        passed_over: list[Row] = []
-        for row in self._waiting(PRIORITIES[newcomer.priority :][::-1]):
-            if row.content is not None and needed[row.content]:
-                passed_over.append(row)
-                continue
-            out.append(row)
-            excess -= row.size
-            if row.needs is not None:
-                needed[row.needs] -= 1
-            if excess <= 0:
-                return out
-        # What was needed may have become free with the last one that needed it.
-        for row in passed_over:
-            if row.content is not None and not needed[row.content]:
-                out.append(row)
-                excess -= row.size
-                if excess <= 0:
-                    return out
-        return None

@@ -1,392 +1,278 @@
-"""The outbox' file: rows in SQLite that are on the disk once `Store.write` returns.
+"""The outbox' place on the disk: one log, whatever the disk or another version has done to it.
 
-A file that is damaged, not ours or of another version is moved aside and never written to; what
-the disk refuses becomes an `OutboxError`, after which the next call tries again.
+What the disk refuses becomes an `OutboxError`, after which the next call tries again.
+A log of a later version is moved aside untouched; that version takes it up again (`takeover`).
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
+import errno
 import logging
 import os
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bordnetz.edge import durable
+from bordnetz.edge.clock import boot_id
+from bordnetz.edge.durable import DurableError
 from bordnetz.edge.message import Message
+from bordnetz.edge.segment import Draft, Moment, NewerError, Row
+from bordnetz.edge.segments import Log
+from bordnetz.edge.takeover import take_over
 from bordnetz.errors import BordnetzError
 
 log = logging.getLogger(__name__)
 
-_APPLICATION = 0x626F7864
-_VERSION = 1
-_PAGE = 4096
-_OVERHEAD = 100
-"""Bytes of a row beside head and body: numbers, two digests, headers (file format, 1.6 and 2.1)."""
 
-_SCHEMA = f"""
-CREATE TABLE outbox (id BLOB NOT NULL, next INTEGER NOT NULL) STRICT;
-CREATE TABLE message (
-    sequence INTEGER PRIMARY KEY,
-    priority INTEGER NOT NULL,
-    content BLOB,
-    needs BLOB,
-    head TEXT NOT NULL,
-    body BLOB NOT NULL
-) STRICT;
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_VERSION};
-"""
-
-_SETTINGS = (
-    # No shared-memory file beside it, and nobody else in the file.
-    "PRAGMA locking_mode = EXCLUSIVE",
-    "PRAGMA journal_mode = WAL",
-    # The log is synced by every commit: what was written is on the disk.
-    "PRAGMA synchronous = FULL",
-    # Debian's SQLite zeroes what is deleted, which doubles the bytes written.
-    "PRAGMA secure_delete = OFF",
-    # A short log is overwritten in place, which spares the file system's journal.
-    "PRAGMA wal_autocheckpoint = 100",
+_PASSING = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
 )
-
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""What a disk or a system says that may do again by itself, and will not by a new process."""
 
 
 class OutboxError(BordnetzError):
-    """The outbox cannot write or read; it is as before, and trying again later is right."""
+    """The outbox cannot write or read; it is as before, and trying again later is right.
+
+    Attributes:
+        lasts: Whether it will not pass by itself: somebody has to change something.
+    """
 
     exit_code = 74
 
+    def __init__(self, words: str, *, lasts: bool = False) -> None:
+        super().__init__(words)
+        self.lasts = lasts
+
+
+class DamagedMessageError(Exception):
+    """The disk gives other bytes than it took."""
+
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What is known of a stored message without reading its body.
+class Uptime:
+    """The steady clock, and which life of the machine it tells of.
 
     Attributes:
-        sequence: Its name within the file.
-        priority: 0 (highest) to 9.
-        size: Bytes that it takes of the file.
-        content: A digest of what it says, if others may need it.
-        needs: The ``content`` of the one that it needs.
+        boot: Tells this start of the machine from others, 64 bits.
+        now: Gives seconds since that start, suspend included.
     """
 
-    sequence: int
-    priority: int
-    size: int
-    content: bytes | None
-    needs: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A message in the form in which it is stored."""
-
-    row: Row
-    head: str
-    body: bytes
+    boot: int
+    now: Callable[[], float]
 
     @classmethod
-    def of(
-        cls,
-        message: Message,
-        sequence: int,
-        priority: int,
-        content: bytes | None,
-        needs: bytes | None,
-    ) -> Draft:
-        """Bring a message into the form in which it is stored."""
-        fields = [message.output, message.content_type, message.content_encoding]
-        head = json.dumps([*fields, dict(message.properties)], separators=(",", ":"))
-        size = _pages(len(head.encode()) + len(message.body))
-        return cls(Row(sequence, priority, size, content, needs), head, message.body)
+    def of_the_machine(cls) -> Uptime:
+        """The kernel's."""
+        return cls(boot_id(), lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was found in the file: its id, the next sequence, and the rows in their order."""
+    """What was found: the outbox' id, the next sequence, and the rows in their order."""
 
     id: int
     next: int
     rows: list[Row]
 
 
-class _UnusableError(Exception):
-    """The file is not an outbox that this version can use; ``kind`` names where it goes."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
 class Store:
-    """The file of an outbox; one process has it at a time.
+    """The log of an outbox; one process has it at a time.
 
     Attributes:
-        set_aside: Files moved aside since this object was made.
+        set_aside: Files and folders moved aside since this object was made.
+        damaged: Places found at which something is missing, likewise.
     """
 
-    def __init__(self, path: Path, draw: Callable[[int], int]) -> None:
-        """Name the file; it is opened by the first `ready`.
+    def __init__(
+        self,
+        folder: Path,
+        budget: int,
+        draw: Callable[[int], int],
+        uptime: Uptime,
+        segment: int,
+    ) -> None:
+        """Name the folder; it is opened by the first `ready`.
 
         Args:
-            path: Of the SQLite file; its folder must exist.
-            draw: Gives that many random bits, for the id of a new file.
+            folder: Of the log; the one that it is in must exist.
+            budget: Bytes that messages may take.
+            draw: Gives that many random bits, for the id of a new log.
+            uptime: For the age of messages.
+            segment: Bytes of a segment of the log.
         """
         self.set_aside = 0
-        self._path = path
+        self.damaged = 0
+        self._folder = folder
+        self._budget = budget
         self._draw = draw
-        self._db: sqlite3.Connection | None = None
-        self._lock: int | None = None
+        self._uptime = uptime
+        self._segment = segment
+        self._log: Log | None = None
+        self._lock: durable.Lock | None = None
+        self._first = True
 
     @contextmanager
     def ready(self) -> Iterator[Contents | None]:
-        """Have the file open within; gives its contents where it had to be opened anew.
+        """Have the log open within; gives its contents where it had to be opened anew.
 
         Raises:
-            OutboxError: Whatever the disk refuses within, or another process has the file.
+            OutboxError: Whatever the disk refuses within, or another process has the log.
         """
         try:
-            yield self._open_or_replace() if self._db is None else None
-        except (sqlite3.Error, UnicodeError, OSError, _UnusableError) as error:
-            unusable = self._unusable(error)
-            if unusable is not None:
-                self._move_aside(unusable)
-                what = f"{unusable}; moved aside, the next message starts a new one"
-            elif getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-                what = "the disk is full; free some space, the next message tries again"
-            else:
-                # After a failed read or sync nothing in memory is believed: the next call reads
-                # the file again.
-                self._disconnect()
-                what = f"{error}; {_closed(self._path, error) or 'the next message tries again'}"
-            raise OutboxError(f"outbox {self._path}: {what}") from error
+            yield self._open() if self._log is None else None
+        except durable.LockedError as error:
+            raise OutboxError(
+                f"outbox {self._folder} is in use by another process; every module needs its own "
+                "state folder",
+                lasts=True,
+            ) from error
+        except (OSError, DurableError) as error:
+            what = _cure(self._folder, error) or "check the disk; the next message tries again"
+            cause = error.__cause__ or error
+            lasts = not isinstance(cause, OSError) or cause.errno not in _PASSING
+            words = f"outbox {self._folder}: {_said(error)}; {what}"
+            raise OutboxError(words, lasts=lasts) from error
 
-    def write(self, following: int, gone: Iterable[int], draft: Draft | None = None) -> None:
-        """Delete and insert in one transaction; on the disk when this returns.  Within `ready`.
+    @property
+    def clock(self) -> float:
+        """Seconds that the outbox has lived; while the machine is off none pass."""
+        last = None if self._log is None else self._log.moment
+        now = self._uptime.now()
+        if last is None:
+            return 0.0
+        passed = now - last.uptime if last.boot == self._uptime.boot else now
+        return last.clock + max(passed, 0.0)
+
+    def write(self, gone: Sequence[int], drafts: Sequence[Draft] = ()) -> None:
+        """Commit; on the disk when this returns.  Within `ready`.
 
         Args:
-            following: The next free sequence.
-            gone: Sequences to delete; those that are not there are ignored.
-            draft: A message to insert.
+            gone: Messages that are no more; those that are not there are ignored.
+            drafts: Messages to add.  They are on the disk before anything is gone.
         """
-        db = self._connection()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            db.executemany("DELETE FROM message WHERE sequence = ?", ((n,) for n in gone))
-            db.execute("UPDATE outbox SET next = ?", (following,))
-            if draft is not None:
-                row = draft.row
-                values = (row.sequence, row.priority, row.content, row.needs)
-                db.execute(
-                    "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?)",
-                    (*values, draft.head, draft.body),
-                )
-            db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
+        moment = Moment(self.clock, self._uptime.boot, self._uptime.now())
+        self._opened.write(moment, gone, drafts)
 
-    def read(self, sequence: int) -> Message:
-        """One message with its body.  Within `ready`."""
-        query = "SELECT head, body FROM message WHERE sequence = ?"
-        row = self._connection().execute(query, (sequence,)).fetchone()
+    def read(self, number: int) -> Message:
+        """One message.  Within `ready`.
+
+        Raises:
+            DamagedMessageError: It is not what was stored.
+        """
         try:
-            output, content_type, content_encoding, properties = json.loads(row[0])
-            return Message(output, row[1], content_type, content_encoding, properties)
-        except (TypeError, ValueError) as error:
-            raise _UnusableError("damaged", f"message {sequence} is unreadable") from error
+            place, data = self._opened.read(number)
+        except FileNotFoundError as error:
+            raise DamagedMessageError(f"message {number} is on the disk no more") from error
+        message = place.message(data)
+        if message is None:
+            raise DamagedMessageError(f"message {number} is not what was stored")
+        return message
 
     def close(self) -> None:
-        """Close the file and let others have it."""
+        """Close the log and let others have it."""
         self._disconnect()
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.__exit__(None, None, None)
             self._lock = None
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._db is None:
-            raise ValueError("the file is open within `ready` alone")
-        return self._db
+    @property
+    def _opened(self) -> Log:
+        if self._log is None:
+            raise ValueError("the log is open within `ready` alone")
+        return self._log
 
-    def _open_or_replace(self) -> Contents:
-        try:
-            return self._open()
-        except (sqlite3.Error, UnicodeError, _UnusableError) as error:
-            unusable = self._unusable(error)
-            if unusable is None:
-                raise
-            self._move_aside(unusable)
-            return self._open()
+    def _disconnect(self) -> None:
+        if self._log is not None:
+            with suppress(OSError):
+                self._log.close()
+            self._log = None
 
     def _open(self) -> Contents:
         if self._lock is None:
-            self._lock = _lock(self._path)
-        if not self._path.exists():
-            self._create()
-        _check_header(self._path)
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            lock = durable.Lock(self._folder.with_name(f"{self._folder.name}.lock"))
+            lock.__enter__()
+            self._lock = lock
+        if self._folder.exists() and not self._folder.is_dir():
+            self._move_aside("foreign", "not a folder")
         try:
-            for setting in _SETTINGS:
-                db.execute(setting)
-            contents = _contents(db)
+            self._log = self._read()
+        except NewerError as error:
+            self._move_aside(f"version-{error.version}", str(error))
+            self._log = self._read()
+        if self._first:
+            moment = Moment(self.clock, self._uptime.boot, self._uptime.now())
+            self.set_aside += take_over(self._log, self._folder, moment)
+            self._first = False
+        rows = sorted(self._log.rows.values(), key=lambda row: row.number)
+        return Contents(self._log.outbox, self._log.following, rows)
+
+    def _read(self) -> Log:
+        if not self._folder.is_dir():
+            durable.make_folder(self._folder)
+        found = Log(self._folder, self._budget, self._segment)
+        try:
+            if not found.open():
+                found.make(self._draw(64))
         except BaseException:
-            db.close()
+            found.close()
             raise
-        self._db = db
-        return contents
-
-    def _create(self) -> None:
-        """Make the file under another name first, so that there is a whole one or none."""
-        new = self._path.with_name(self._path.name + ".new")
-        for leftover in _family(new):
-            leftover.unlink(missing_ok=True)
-        db = sqlite3.connect(new, isolation_level=None)
-        try:
-            db.execute(f"PRAGMA page_size = {_PAGE}")
-            db.executescript(_SCHEMA)
-            db.execute("INSERT INTO outbox VALUES (?, 1)", (self._draw(64).to_bytes(8, "big"),))
         finally:
-            db.close()
-        new.rename(self._path)
-        _sync_directory(self._path.parent)
+            self.set_aside += found.set_aside
+            self.damaged += found.damaged
+        return found
 
-    def _disconnect(self) -> None:
-        if self._db is not None:
-            with suppress(sqlite3.Error):
-                self._db.close()
-            self._db = None
-
-    def _unusable(self, error: Exception) -> _UnusableError | None:
-        """What is wrong with the file, where that will not pass."""
-        if isinstance(error, _UnusableError):
-            return error
-        if _says_damaged(error) and self._is_damaged():
-            return _UnusableError("damaged", str(error))
-        return None
-
-    def _is_damaged(self) -> bool:
-        """Look again: SQLite calls a file damaged, too, that the disk did not give just now.
-
-        See SQLITE_IOERR_CORRUPTFS in its os_unix.c; applications are told SQLITE_CORRUPT.
-        """
-        self._disconnect()
-        try:
-            with closing(sqlite3.connect(self._path, isolation_level=None)) as db:
-                for setting in _SETTINGS:
-                    db.execute(setting)
-                found: tuple[str] = db.execute("PRAGMA quick_check(1)").fetchone()
-        except (sqlite3.Error, UnicodeError) as error:
-            return _says_damaged(error)
-        return found[0] != "ok"
-
-    def _move_aside(self, error: _UnusableError) -> None:
-        """Keep what cannot be used for who wants to look; one of a kind, for disks are small."""
-        self._disconnect()
+    def _move_aside(self, kind: str, reason: str) -> None:
+        """Keep what cannot be used; a later version's is never replaced."""
+        names = [f"{self._folder.name}.{kind}{end}" for end in ("", *(f"-{n}" for n in range(99)))]
+        target = next(
+            path for path in map(self._folder.with_name, names) if not os.path.lexists(path)
+        )
+        durable.rename(self._folder, target)
         self.set_aside += 1
-        target = self._path.with_name(f"{self._path.name}.{error.kind}")
-        for source, goal in zip(_family(self._path), _family(target), strict=True):
-            if source.exists():
-                source.replace(goal)
-            else:
-                goal.unlink(missing_ok=True)
-        _sync_directory(self._path.parent)
-        log.error("outbox %s: %s; moved to %s", self._path, error, target.name)
+        log.error("outbox %s: %s; moved to %s", self._folder, reason, target.name)
 
 
-def _says_damaged(error: Exception) -> bool:
-    if isinstance(error, UnicodeError):
-        # SQLite's words quote a name in the schema that is no text any more.
-        return True
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+def _is_full(error: Exception) -> bool:
+    cause = error.__cause__ or error
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _closed(path: Path, error: Exception) -> str | None:
-    """What to do if the folder or a file in it is not ours to write, else None."""
-    if not isinstance(error, PermissionError | sqlite3.Error):
+def _said(error: Exception) -> str:
+    if _is_full(error):
+        return "the disk is full"
+    return str(error.__cause__ or error)
+
+
+def _cure(folder: Path, error: Exception) -> str | None:
+    """What to do where that is known."""
+    if _is_full(error):
+        return "free some space, the next message tries again"
+    if not isinstance(error.__cause__ or error, PermissionError):
         return None
     needed = os.R_OK | os.W_OK
-    for one in (path.parent, _lock_file(path), *_family(path)):
-        access = needed | os.X_OK if one == path.parent else needed
+    files = (folder.parent, folder.with_name(f"{folder.name}.lock"), folder)
+    for one in (*files, *(sorted(folder.iterdir()) if os.access(folder, needed) else ())):
         with suppress(OSError):
-            owner = one.stat().st_uid
+            status = one.stat()
+            access = needed | os.X_OK if stat.S_ISDIR(status.st_mode) else needed
             if os.access(one, access, effective_ids=True):
                 continue
-            user, group = os.geteuid(), os.getegid()
+            owner, user, group = status.st_uid, os.geteuid(), os.getegid()
             if owner == user:
-                return f"allow its owner to write: chmod -R u+rwX {path.parent}"
+                return f"allow its owner to write: chmod -R u+rwX {folder.parent}"
             return (
                 f"{one} belongs to uid {owner}, and this process runs as uid {user}; make it the "
-                f"owner of what is mounted there: chown -R {user}:{group} {path.parent}"
+                f"owner of what is mounted there: chown -R {user}:{group} {folder.parent}"
             )
     return None
-
-
-def _contents(db: sqlite3.Connection) -> Contents:
-    state = db.execute("SELECT id, next FROM outbox").fetchone()
-    if state is None:
-        raise _UnusableError("damaged", "it has lost its id")
-    # length() of the body reads the record's header alone, so this never touches the bodies.
-    found = db.execute(
-        "SELECT sequence, priority, length(CAST(head AS BLOB)) + length(body), content, needs"
-        " FROM message ORDER BY sequence"
-    )
-    rows = [Row(number, level, _pages(size), *digests) for number, level, size, *digests in found]
-    for row in rows:
-        if not 0 <= row.priority <= 9:
-            raise _UnusableError("damaged", f"message {row.sequence} has priority {row.priority}")
-    last = rows[-1].sequence if rows else 0
-    return Contents(int.from_bytes(state[0], "big"), max(state[1], last + 1), rows)
-
-
-def _pages(length: int) -> int:
-    """Bytes of the file that a row takes: whole pages, or its share of one it has to share."""
-    row = length + _OVERHEAD
-    if row > _PAGE:
-        return -(-row // (_PAGE - 4)) * _PAGE
-    return -(-_PAGE // (_PAGE // row))
-
-
-def _family(path: Path) -> list[Path]:
-    return [path.with_name(path.name + end) for end in ("", "-wal", "-journal", "-shm")]
-
-
-def _check_header(path: Path) -> None:
-    """Look at the file without SQLite, which would write into it (file format, section 1.3)."""
-    with path.open("rb") as file:
-        header = file.read(100)
-    if header[:16] != b"SQLite format 3\0" or len(header) < 100:
-        raise _UnusableError("foreign", "not an SQLite file")
-    if int.from_bytes(header[68:72], "big") != _APPLICATION:
-        raise _UnusableError("foreign", "an SQLite file of something else")
-    version = int.from_bytes(header[60:64], "big")
-    if version != _VERSION:
-        raise _UnusableError(f"version-{version}", f"of version {version}, this is {_VERSION}")
-
-
-def _lock_file(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
-
-
-def _lock(path: Path) -> int:
-    descriptor = os.open(_lock_file(path), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise OutboxError(
-            f"outbox {path} is in use by another process; every module needs its own state folder"
-        ) from error
-    return descriptor
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
