@@ -51,7 +51,7 @@ conformance: $(VENV)/.ready  ## Every frame of every DBC file beside cantools; w
 	PYTHONPATH=tests:tests/can $(BIN)/python -m conformance $(ARGS)
 
 faults: $(VENV)/.ready  ## Power cuts, kills, failing disks; ONLY=name[,name]; writes build/faults.json
-	PYTHONPATH=tests $(BIN)/python -m faults $(if $(ONLY),--only $(ONLY)) $(ARGS)
+	PYTHONPATH=tests:tests/telemetry $(BIN)/python -m faults $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 format: $(VENV)/.ready  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix-only --quiet .

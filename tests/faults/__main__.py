@@ -9,14 +9,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .replay import KEPT
 from .rows import ROWS, Row
 from .scenario import Child
-from .shares import places
+from .shares import Found, places
 from .system import own_mounts
 
 _EVERY = 10.0
@@ -60,34 +59,32 @@ def _run(row: Row, *, short: bool) -> dict[str, Any]:
         # CI has all that is needed.
         violations = int(os.environ.get("CI") == "true")
         _say(f"  {'FAILED' if violations else 'left out'}: {missing}")
-        return _line(row, 0, violations, 0.0, [missing], missing)
+        return _line(row, Found(0, violations, [missing]), 0.0, missing)
     # What is mounted goes with the child.
     ended = Child(lambda: _found(row, short=short)).wait(None)
-    found = ended.value or (0, 1, [f"the harness fails: {ended.crashed or ended}"])
+    found = ended.value or Found(0, 1, [f"the harness fails: {ended.crashed or ended}"])
     seconds = time.monotonic() - began
-    tried, violations, words = found
-    verdict = "VIOLATED" if violations else "ok"
-    _say(f"  {tried} tried, {violations} violations, {seconds:.1f} s: {verdict}")
-    for line in words:
+    verdict = "VIOLATED" if found.violations else "ok"
+    _say(f"  {found.tried} tried, {found.violations} violations, {seconds:.1f} s: {verdict}")
+    for line in (*found.words, *found.figures):
         _say(f"    {line}")
-    return _line(row, tried, violations, seconds, words, None)
+    return _line(row, found, seconds, None)
 
 
-def _line(
-    row: Row, tried: int, violations: int, seconds: float, words: Sequence[str], skipped: str | None
-) -> dict[str, Any]:
+def _line(row: Row, found: Found, seconds: float, skipped: str | None) -> dict[str, Any]:
     return {
         "name": row.name,
         "what": row.what,
-        "tried": tried,
-        "violations": violations,
+        "tried": found.tried,
+        "violations": found.violations,
         "seconds": round(seconds, 1),
-        "found": list(words),
+        "found": found.words,
+        "figures": found.figures,
         "skipped": skipped,
     }
 
 
-def _found(row: Row, *, short: bool) -> tuple[int, int, list[str]]:
+def _found(row: Row, *, short: bool) -> Found:
     own_mounts()
     # What is told to an operator is told thousands of times here.
     logging.disable()
@@ -101,9 +98,7 @@ def _found(row: Row, *, short: bool) -> tuple[int, int, list[str]]:
 
     with places() as where:
         found = row.work(where, short, progress)
-    if not found.tried:
-        return 0, 1, ["nothing was tried"]
-    return found.tried, found.violations, found.words
+    return found if found.tried else Found(0, 1, ["nothing was tried"])
 
 
 def _say(text: str) -> None:

@@ -69,13 +69,16 @@ class Disk:
         image: What a reader sees.
         steps: The record.
         broken: From which write on the disk takes nothing more; None: it never breaks.
+        glitch: Which write or flush, counted together, fails once; None: none does.
     """
 
-    def __init__(self, image: bytes, broken: int | None) -> None:
+    def __init__(self, image: bytes, broken: int | None, glitch: int | None) -> None:
         self.image = bytearray(image)
         self.steps: list[Step] = []
         self.broken = broken
+        self.glitch = glitch
         self._writes = 0
+        self._asked = 0
         self._answers: dict[int, Callable[[int, memoryview], bytes]] = {
             _LOOKUP: self._lookup,
             _GETATTR: lambda node, _: struct.pack("=QII", _FOREVER, 0, 0) + self._attributes(node),
@@ -154,8 +157,7 @@ class Disk:
         data = bytes(body[40 : 40 + size])
         if _NODES[node] == DISK:
             self._writes += 1
-            if self.broken is not None and self._writes >= self.broken:
-                raise OSError(errno.EIO, "the disk is broken")
+            self._fail()
             self.image[offset : offset + size] = data
             self.steps.append(Write(offset, data))
         else:
@@ -164,10 +166,16 @@ class Disk:
 
     def _fsync(self, node: int, _body: memoryview) -> bytes:
         if _NODES[node] == DISK:
-            if self.broken is not None and self._writes >= self.broken:
-                raise OSError(errno.EIO, "the disk is broken")
+            self._fail()
             self.steps.append(Flush())
         return b""
+
+    def _fail(self) -> None:
+        self._asked += 1
+        if self.broken is not None and self._writes >= self.broken:
+            raise OSError(errno.EIO, "the disk is broken")
+        if self._asked == self.glitch:
+            raise OSError(errno.EIO, "the disk fails once")
 
 
 class Served:
@@ -178,13 +186,16 @@ class Served:
         marks: The file that takes marks, each with one write at offset 0.
     """
 
-    def __init__(self, image: bytes, folder: Path, broken: int | None = None) -> None:
+    def __init__(
+        self, image: bytes, folder: Path, broken: int | None = None, glitch: int | None = None
+    ) -> None:
         """Mount it.
 
         Args:
             image: What the disk holds.
             folder: Where to mount it.
             broken: The first write that the disk does not take, nor any after it.
+            glitch: The write or flush that fails, once.
         """
         self.file = folder / DISK
         self.marks = folder / MARKS
@@ -200,7 +211,7 @@ class Served:
                 own_mounts()
                 unmount(folder, lazily=True)
                 os.close(self._result)
-                disk = Disk(image, broken)
+                disk = Disk(image, broken, glitch)
                 disk.serve(kernel)
                 with os.fdopen(out, "wb") as file:
                     pickle.dump((bytes(disk.image), disk.steps), file)

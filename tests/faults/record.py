@@ -20,6 +20,7 @@ from .system import end_with_parent, loop, mount, unmount
 # Without auto_da_alloc ext4 does what POSIX promises, and nothing out of kindness.
 OPTIONS = "noauto_da_alloc"
 _BEGIN = "-- the work begins"
+ENDED = "-- the work has ended"
 _PAUSE = 0.004
 
 
@@ -96,6 +97,8 @@ def record(
     *,
     recovery: bool = False,
     broken: int | None = None,
+    glitch: int | None = None,
+    alone: bool = False,
 ) -> Record:
     """Do the work, or the recovery, on a disk that keeps a record.
 
@@ -112,13 +115,16 @@ def record(
         image: The disk before it.
         recovery: Do the recovery, and not the work.
         broken: The first write that the disk does not take, nor any after it.
+        glitch: The write or flush that fails, once.
+        alone: Without the neighbour also on a disk that does not break.
     """
-    served = Served(image, places.fuse, broken)
+    alone = alone or broken is not None or glitch is not None
+    served = Served(image, places.fuse, broken, glitch)
     with loop(served.file) as device:
         mount(device, places.mount, "ext4", OPTIONS)
     descriptor = os.open(served.marks, os.O_WRONLY | os.O_CLOEXEC)
     tell: Tell = lambda text: (os.pwritev(descriptor, [text.encode()], 0), None)[1]  # noqa: E731
-    neighbour = None if broken else _neighbour(places.mount / "neighbour")
+    neighbour = None if alone else _neighbour(places.mount / "neighbour")
     tell(_BEGIN)
     work = scenario.recover if recovery else scenario.run
     ended = in_child(lambda: work(places.work, tell))
@@ -126,7 +132,9 @@ def record(
         os.kill(neighbour, signal.SIGKILL)
         os.waitpid(neighbour, 0)
     # Once more when the work is over: what it has forgotten to make safe is still not safe.
-    _commit(places.mount / "neighbour", 0)
+    if not alone:
+        _commit(places.mount / "neighbour", 0)
+    tell(ENDED)
     os.close(descriptor)
     unmount(places.mount)
     unmount(places.fuse, lazily=True)

@@ -9,17 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .calls import unexpected
-from .fuse import Write
-from .record import Places, fresh, record
+from .fuse import Flush, Mark, Write
+from .record import ENDED, Places, fresh, record
 from .replay import tried
 from .scenario import Ended, Scenario, Tell, aftermath, in_child, telling, told
 from .shares import Found, shared
-from .states import marks
+from .states import Builder, Cut, Kept, marks
 from .system import MS_RDONLY, MS_REMOUNT, mount, unmount
 
 _ROOMY = "size=256m"
 _MOST = 200 << 20
 _NEVER = 1 << 60
+_LONGEST = 120_000
+"""Bytes of a file that all of the work gets by with."""
 
 
 @contextmanager
@@ -116,6 +118,29 @@ def few_descriptors(
     return found
 
 
+def short_files(
+    scenario: Scenario, where: Places, steps: int, progress: Callable[[int], None]
+) -> Found:
+    """The work with files that may have so many bytes at most; then with as many as they like."""
+    found = Found()
+
+    def work(some: Iterable[int], places: Places) -> Iterator[tuple[str, list[str]]]:
+        for most in some:
+            with _laid(scenario, places) as lines, telling(lines) as tell:
+
+                def limited(most: int = most, tell: Tell = tell) -> None:
+                    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+                    scenario.run(places.work, tell)
+
+                wrong = unexpected(in_child(limited), "the work")
+                wrong += aftermath(scenario, places.work, told(lines))
+            yield f"{most} bytes a file", wrong
+
+    shared(found, range(0, _LONGEST, _LONGEST // steps), where, work, progress)
+    return found
+
+
 def broken_disk(
     scenario: Scenario, where: Places, limit: int, progress: Callable[[int], None]
 ) -> Found:
@@ -133,6 +158,35 @@ def broken_disk(
             wrong = unexpected(taken.ended, "the work")
             wrong += tried(scenario, taken.last, marks(taken.steps, len(taken.steps)), places)
             yield f"broken from write {number} on", wrong
+
+    shared(found, every, where, work, progress)
+    return found
+
+
+def failing_disk(
+    scenario: Scenario, where: Places, limit: int, progress: Callable[[int], None]
+) -> Found:
+    """The work on ext4 on a disk on which one write or flush fails, then a power cut at its end.
+
+    What a sync has said to have failed stays in memory and passes for written; only what the disk
+    was told to keep is there after the cut.
+    """
+    found = Found()
+    image = fresh(scenario, where, 16)
+    whole = record(scenario, where, image, alone=True)
+    asked = [isinstance(step, Write | Flush) for step in whole.steps]
+    first, last = sum(asked[: whole.start]), sum(asked)
+    every = range(first + 1, last + 1, max(1, (last - first) // limit))
+
+    def work(some: Iterable[int], places: Places) -> Iterator[tuple[str, list[str]]]:
+        for number in some:
+            taken = record(scenario, places, image, glitch=number)
+            wrong = unexpected(taken.ended, "the work")
+            end = taken.steps.index(Mark(ENDED))
+            for kept in (Kept.NONE, Kept.ALL):
+                state = Builder(taken.image, taken.steps).build(Cut(end, kept, 0))
+                wrong += tried(scenario, state, marks(taken.steps, end), places)
+            yield f"failing at {number}", wrong
 
     shared(found, every, where, work, progress)
     return found

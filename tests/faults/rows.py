@@ -14,14 +14,23 @@ from .calls import DISK, SPACE, fail_everywhere, kill_everywhere, kill_twice
 from .campaign import Fate, Updating
 from .clocks import clock_jumps
 from .controls import Overwriting, Replacing
+from .killed import kill_telemetry
 from .metadata import Checking
-from .outbox import Sending
+from .outbox import Persisting, Sending
 from .record import Places, Record, fresh, record
 from .replay import Plan, replay, replay_twice
-from .resources import broken_disk, few_descriptors, read_only, small_disk
+from .resources import (
+    broken_disk,
+    failing_disk,
+    few_descriptors,
+    read_only,
+    short_files,
+    small_disk,
+)
 from .scenario import Ended, Scenario
 from .shares import Found
 from .suites import suite
+from .wear import SIZES, wear
 
 Progress = Callable[[int], None]
 Work = Callable[[Places, bool, Progress], Found]
@@ -248,7 +257,7 @@ def _rows() -> Iterator[Row]:
     )
     # Of each: what is done to a machine that works, and to one with a disk that does not.
     pairs: Sequence[tuple[Scenario, Scenario, str, int]] = (
-        (sending := Sending(), sending, "the outbox", 1_000),
+        (sending := Sending(), sending, "the outbox", 1_200),
         (checking := Checking(), checking, "looking for updates", 1_000),
         (
             whole := Updating(Fate.WELL, again=False),
@@ -280,6 +289,32 @@ def _rows() -> Iterator[Row]:
         "a campaign for two targets: SIGKILL, then the clock is off by years at the next start",
         _CALLS,
         lambda places, short, progress: clock_jumps(well, places, 2 if short else 30, progress),
+    )
+    yield Row(
+        "outbox-wear",
+        "bytes written to flash: 1.5 x payload and 10 KiB a commit at most",
+        _CRASH,
+        wear(SIZES),
+    )
+    yield Row(
+        "outbox-short-files",
+        "the outbox: files may not get longer, from 0 bytes on",
+        (),
+        lambda places, short, progress: short_files(sending, places, 6 if short else 60, progress),
+    )
+    yield Row(
+        "outbox-failing",
+        "the outbox: each write and flush of the disk fails once, stored again, then power cut",
+        _CRASH,
+        lambda places, short, progress: failing_disk(
+            Persisting(), places, 4 if short else 1_000, progress
+        ),
+    )
+    yield Row(
+        "telemetry-kill",
+        "telemetry with a hub and a bus: SIGKILL at each commit, send, acknowledgement, at random",
+        (),
+        lambda places, short, progress: kill_telemetry(places, 8 if short else 320, progress),
     )
     for number in range(len(_kinds(0))):
         for firm, patient, what, limit in pairs:

@@ -30,11 +30,13 @@ class Found:
         tried: How many.
         violations: How many of them found something wrong.
         words: What, of the first of them.
+        figures: What was measured, in words.
     """
 
     tried: int = 0
     violations: int = 0
     words: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
 
     def add(self, what: str, wrong: Sequence[str]) -> None:
         """Count one try.
@@ -54,6 +56,7 @@ class Found:
         self.tried += other.tried
         self.violations += other.violations
         self.words = (self.words + other.words)[:_KEPT]
+        self.figures += other.figures
 
 
 @contextmanager

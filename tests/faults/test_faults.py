@@ -10,13 +10,14 @@ import pytest
 
 from faults.rows import ROWS
 
+TESTS = Path(__file__).parents[1]
 SHORT = [row for row in ROWS if row.short]
 
 
 def faults(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "faults", *arguments],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS / 'telemetry'}"},
         capture_output=True,
         text=True,
         check=False,
