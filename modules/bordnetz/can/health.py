@@ -2,12 +2,13 @@
 
 Linux makes error frames of what a CAN controller reports (linux/can/error.h): classes of errors in
 the id, details in the data.  A driver sends one whenever the controller's error state changes, so
-the last one that tells a state tells the present one.
+the last one that tells a state tells the present one.  What it was before the first one,
+`bordnetz.can.link` asks the driver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -30,7 +31,7 @@ class ErrorState(IntEnum):
     """Of a CAN controller (ISO 11898-1, fault confinement; warning is Linux' own)."""
 
     UNKNOWN = -1
-    """No error frame has told."""
+    """Nobody has told."""
     ACTIVE = 0
     """Takes part in everything."""
     WARNING = 1
@@ -82,6 +83,13 @@ class Health:
             for found in (warning & ~passive, passive, bus_off, restarted, overflow, bus_error)
         ]
         return cls(state, np.stack(counts, axis=1))
+
+    @classmethod
+    def known(cls, states: Mapping[int, ErrorState], buses: int) -> Health:
+        """States that are known without error frames, by index of the bus; nothing is counted."""
+        state = np.full(buses, ErrorState.UNKNOWN, np.int8)
+        state[list(states)] = list(states.values())
+        return cls(state, np.zeros((buses, len(KINDS)), np.int64))
 
     @classmethod
     def concat(cls, parts: Sequence[Health | None]) -> Health | None:

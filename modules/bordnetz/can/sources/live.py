@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import ALL, Filters, Interest, by_bus
 from bordnetz.can.frames import Block
+from bordnetz.can.health import ErrorState, Health
+from bordnetz.can.link import Links, controller_state
 from bordnetz.can.port import Port, open_can, open_unix
 from bordnetz.can.sources.line import End, Line
 from bordnetz.can.sources.listening import Listening
@@ -34,6 +36,9 @@ _BLOCK = 0.250
 """Seconds between blocks: making and decoding one costs the same for few frames as for many."""
 _SHORTEST_NAP = _NAP / 128
 """A Unix socket queues some ten frames; at this nap that is more than 20,000 a second."""
+
+_FAREWELL = 1.0
+"""Seconds for reading what waits in full queues at the end."""
 
 
 def open_source(vehicle: Vehicle) -> Source:
@@ -83,6 +88,10 @@ class LiveSource(Source):
         self._turn = threading.Lock()
         self._longest_nap = _NAP
         self._bell = -1
+        self._links: Links | None = None
+        self._moved = False
+        # Buses of which the controller's state is not known.
+        self._unknown: set[int] = set()
 
     # -- for the consumer, from any thread
 
@@ -127,6 +136,10 @@ class LiveSource(Source):
         self._bell = os.eventfd(0)
         resources.callback(self._take_bell_down)
         self._receiver.watch(self._bell)
+        if any(bus.interface == "socketcan" for bus in self._buses):
+            with suppress(OSError):  # Who is not let will still find out by trying.
+                self._links = resources.enter_context(closing(Links()))
+                self._receiver.watch(self._links.fileno())
         for index, bus in enumerate(self._buses):
             if bus.interface not in ("socketcan", "unix"):
                 # It loads python-can, for which other buses need no memory.
@@ -151,6 +164,7 @@ class LiveSource(Source):
         with self._turn:
             if bus.interface == "socketcan":
                 port = open_can(index, bus.name, str(bus.channel), self._filters[index])
+                self._unknown.add(index)
             else:
                 port = open_unix(index, bus.name, str(bus.channel))
             self._ports[index] = port
@@ -179,17 +193,24 @@ class LiveSource(Source):
         nap = _NAP
         due = 0.0
         last = False
+        end = None
         while not last:
-            last = self._closing.is_set()
+            ending = self._closing.is_set()
             more = self._receiver.fill()
             got, fullest = self._receiver.got, self._receiver.fullest
             now = time.monotonic()
-            self._tend(now)
-            if more or last or not got or now >= due:
+            if ending:
+                # What waits is read, too; a flood that does not end is left.
+                end = now + _FAREWELL if end is None else end
+                last = not more or now >= end
+            restless = self._is_restless(now)
+            if restless or more or last or not got or now >= due:
                 parts = [self._receiver.take()] if self._receiver.pending else []
                 parts += self._drain(now)
                 if parts:
                     self._hear(parts, now)
+                # Not before: frames of an interface that is back end its gap when they came.
+                self._tend(now)
                 parts += self._changes()
                 if parts:
                     due = now + _BLOCK
@@ -202,13 +223,27 @@ class LiveSource(Source):
             nap = next_nap(nap, fullest, self._longest_nap)
             time.sleep(nap)
 
+    def _is_restless(self, now: float) -> bool:
+        """Whether there are lines that need to be looked after."""
+        if self._links is not None and self._links.changed():
+            self._moved = True
+        return (
+            self._moved
+            or bool(self._receiver.failures)
+            or any(line.due is not None and now >= line.due for line in self._lines)
+        )
+
     def _tend(self, now: float) -> None:
         """Look after the lines that need it."""
         failures, self._receiver.failures = self._receiver.failures, []
         for port, error in failures:
             self._lines[port.bus].fail(error, now, time.time_ns())
-        for line in self._lines:
-            if line.due is not None and now >= line.due:
+        moved, self._moved = self._moved, False
+        for index, line in enumerate(self._lines):
+            concerned = moved and self._buses[index].interface == "socketcan"
+            if concerned:
+                self._unknown.add(index)
+            if concerned or (line.due is not None and now >= line.due):
                 line.tick(now, time.time_ns())
 
     def _drain(self, now: float) -> Iterator[Block]:
@@ -243,7 +278,19 @@ class LiveSource(Source):
             gaps, problems = line.take()
             if gaps:
                 news.append(Block.of(len(self._buses), problems=problems, gaps=gaps))
+        if states := self._controllers():
+            health = Health.known(states, len(self._buses))
+            news.append(Block.of(len(self._buses), health=health))
         return news
+
+    def _controllers(self) -> dict[int, ErrorState]:
+        """The states of controllers that were not known, by bus, as far as drivers tell them."""
+        states = {}
+        while self._unknown:
+            port = self._ports[index := self._unknown.pop()]
+            if port is not None:
+                states[index] = controller_state(port.index)
+        return {bus: state for bus, state in states.items() if state is not ErrorState.UNKNOWN}
 
     def _sleep(self, now: float) -> None:
         """Until a frame comes, a line is to be looked after, or somebody rings."""
