@@ -105,6 +105,8 @@ def _encode_dense(sink: Sink, folded: NDArray[Any], rows: I64, starts: I64) -> N
         length = rows[low]
         widths = shift[low].astype(folded.dtype).repeat(length)
         sink.low(folded.take(places(starts[low], length)), widths, int(shift.max()))
+    if not len(used):
+        return
     order = coding.argsort(kind="stable")
     at = places(starts[order], rows[order])
     sink.words(cell.take(at), codes.WORDS[coding], codes.WIDTHS[coding], int(used.sum()))
