@@ -30,11 +30,24 @@ def test_the_environment_says_where_things_are(tmp_path):
             **EDGE,
             "BORDNETZ_STATE": str(tmp_path / "a" / "b"),
             "BORDNETZ_OUTBOX_BYTES": "5000000",
+            "BORDNETZ_OUTBOX_DAYS": "7",
+            "BORDNETZ_NEWEST_FIRST": "5, 9",
+            "BORDNETZ_COMMIT_SECONDS": "3",
             "BORDNETZ_METRICS_ADDRESS": "[::1]:0",
             "RuntimeLogLevel": "debug",
         }
     )
-    assert environment == Environment(tmp_path / "a" / "b", 5_000_000, "::1", 0, "debug")
+    expected = {
+        "state": tmp_path / "a" / "b",
+        "outbox_bytes": 5_000_000,
+        "outbox_days": 7,
+        "newest_first": frozenset({5, 9}),
+        "commit_seconds": 3,
+        "metrics_host": "::1",
+        "metrics_port": 0,
+        "log_level": "debug",
+    }
+    assert {name: getattr(environment, name) for name in expected} == expected
     assert environment.state.is_dir()
 
 
@@ -47,6 +60,9 @@ def test_metrics_stay_in_the_vehicle_unless_told_otherwise(tmp_path):
     [
         ("BORDNETZ_OUTBOX_BYTES", "1e9"),
         ("BORDNETZ_OUTBOX_BYTES", "10"),
+        ("BORDNETZ_OUTBOX_DAYS", "-1"),
+        ("BORDNETZ_NEWEST_FIRST", "10"),
+        ("BORDNETZ_COMMIT_SECONDS", "61"),
         ("BORDNETZ_METRICS_ADDRESS", "9601"),
         ("BORDNETZ_METRICS_ADDRESS", "127.0.0.1:99999"),
         ("BORDNETZ_METRICS_ADDRESS", "127.0.0.1:"),

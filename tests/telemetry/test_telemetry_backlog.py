@@ -21,7 +21,7 @@ class Disk:
         self.taken = []
         self.tried = asyncio.Event()
 
-    async def put(self, make, priority, *, content=None, needs=None):
+    async def put(self, make, priority, *, content=None, needs=None, size=0):
         await asyncio.sleep(0)
         self.tried.set()
         if self.full:

@@ -5,6 +5,7 @@ what waits and lies in a `store`: a log of `segments`, each a `segment`; `takeov
 other versions have left, `earlier` that of the first.  The `sender` takes it from there to the
 `link`, which always has one `session` with the hub or is on the way to the next.  What the hub
 says comes in by `inbound`: desired properties to the `twin`, whose answers go back by `report`,
-calls to the `methods`, routed messages to the module's inputs.  `log`, `metrics`, `clock` and `environment` are its senses, `heap`
-bounds its memory, `durable` has its files survive a power cut.
+calls to the `methods`, routed messages to the module's inputs.  `log`, `metrics`, `clock` and
+`environment` are its senses, `heap` bounds its memory, `durable` has its files survive a power
+cut.
 """

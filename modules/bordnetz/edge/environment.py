@@ -10,6 +10,9 @@ from bordnetz.errors import BordnetzError
 
 STATE = "BORDNETZ_STATE"
 OUTBOX_BYTES = "BORDNETZ_OUTBOX_BYTES"
+OUTBOX_DAYS = "BORDNETZ_OUTBOX_DAYS"
+NEWEST_FIRST = "BORDNETZ_NEWEST_FIRST"
+COMMIT_SECONDS = "BORDNETZ_COMMIT_SECONDS"
 METRICS_ADDRESS = "BORDNETZ_METRICS_ADDRESS"
 LOG_LEVEL = "RuntimeLogLevel"
 
@@ -28,6 +31,7 @@ DEBUGGING = ("EdgeHubConnectionString", "EdgeModuleCACertificateFile")
 """What the SDK takes in their place: the tools for debugging outside a container set these."""
 
 _SMALLEST_OUTBOX = 1_000_000
+_LONGEST_PAUSE = 60
 
 
 class EnvironmentVariableError(BordnetzError):
@@ -43,6 +47,11 @@ class Environment:
     Attributes:
         state: Folder for what must survive a restart, of this module alone (BORDNETZ_STATE).
         outbox_bytes: Disk space for messages that wait for the hub (BORDNETZ_OUTBOX_BYTES).
+        outbox_days: Days with the machine on after which a message is given up
+            (BORDNETZ_OUTBOX_DAYS); 0: never.
+        newest_first: Priorities of which the newest message leaves first (BORDNETZ_NEWEST_FIRST).
+        commit_seconds: From one commit of the outbox to the next at least, while few bytes wait
+            (BORDNETZ_COMMIT_SECONDS): what a power cut may take of what was ready to be stored.
         metrics_host: Where /metrics and /health are to be seen (BORDNETZ_METRICS_ADDRESS,
             host:port); with host networking anything but loopback shows them to the whole car.
         metrics_port: Likewise; 0 takes a free one and logs it.
@@ -51,6 +60,9 @@ class Environment:
 
     state: Path = Path("/var/lib/bordnetz")
     outbox_bytes: int = 256 * 1024 * 1024
+    outbox_days: int = 30
+    newest_first: frozenset[int] = frozenset()
+    commit_seconds: int = 1
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9601
     log_level: str = "info"
@@ -78,6 +90,17 @@ class Environment:
             raise EnvironmentVariableError(
                 f"{OUTBOX_BYTES} is {size}, and {_SMALLEST_OUTBOX} is the least"
             )
+        days = _number(variables, OUTBOX_DAYS, plain.outbox_days)
+        pause = _number(variables, COMMIT_SECONDS, plain.commit_seconds)
+        if pause > _LONGEST_PAUSE:
+            raise EnvironmentVariableError(
+                f"{COMMIT_SECONDS} is {pause}, and {_LONGEST_PAUSE} is the most"
+            )
+        newest = variables.get(NEWEST_FIRST, "").replace(",", " ").split()
+        if not set(newest) <= set("0123456789"):
+            raise EnvironmentVariableError(
+                f"{NEWEST_FIRST} is '{variables[NEWEST_FIRST]}', expected priorities as in 5,9"
+            )
         host, port = plain.metrics_host, plain.metrics_port
         if address := variables.get(METRICS_ADDRESS):
             host, _, digits = address.rpartition(":")
@@ -87,7 +110,7 @@ class Environment:
                 )
             host, port = host.strip("[]"), int(digits)
         level = variables.get(LOG_LEVEL) or plain.log_level
-        return cls(state, size, host, port, level)
+        return cls(state, size, days, frozenset(map(int, newest)), pause, host, port, level)
 
 
 def _check_iot_edge(variables: Mapping[str, str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from pydantic import BaseModel
 
 from bordnetz import __version__
+from bordnetz.edge import durable
 from bordnetz.edge.environment import Environment
 from bordnetz.edge.inbound import Inbound, Input
 from bordnetz.edge.link import Backoff, HubLink, Timing
@@ -109,7 +109,7 @@ class Edge(Generic[M]):
             backoff: Likewise.
 
         Raises:
-            OutboxError: The disk does not take it, or another process has the state folder.
+            OutboxError: Another process has the state folder, or it is not ours to write.
         """
         self.metrics = Metrics()
         self.state = environment.state
@@ -132,8 +132,13 @@ class Edge(Generic[M]):
         self._link = HubLink(inbound, timing, backoff)
         self.metrics.gauge("hub_connected", "Session with the hub", lambda: self._link.connected)
         self.metrics.gauge("hub_sessions", "Sessions so far", lambda: self._link.sessions)
-        outbox = Outbox(self.state / "outbox", environment.outbox_bytes)
-        self._sender = Sender(outbox, self._link, self.metrics)
+        outbox = Outbox(
+            self.state / "outbox",
+            environment.outbox_bytes,
+            age=environment.outbox_days * 86_400 or None,
+            newest_first=environment.newest_first,
+        )
+        self._sender = Sender(outbox, self._link, self.metrics, pause=environment.commit_seconds)
         self._volatile = Volatile(self._link, self.metrics)
         self._stack = AsyncExitStack()
 
@@ -197,14 +202,15 @@ class Edge(Generic[M]):
         *,
         content: bytes | None = None,
         needs: bytes | None = None,
+        size: int = 0,
     ) -> int | None:
-        """Store a message for the hub; it is on the disk when this returns (see `Outbox.put`).
+        """Store a message for the hub; it is on the disk when this returns (see `Sender.put`).
 
         Raises:
             OutboxError: The disk did not take it; trying again later is right.
             MessageTooLargeError: The hub would not take it.
         """
-        return await self._sender.put(make, priority, content=content, needs=needs)
+        return await self._sender.put(make, priority, content=content, needs=needs, size=size)
 
     async def send(self, message: Message) -> bool:
         """Send a message that is worth nothing later: at once or never (see `Volatile.send`).
@@ -297,17 +303,9 @@ class Edge(Generic[M]):
             if config is self._kept:
                 continue
             try:
-                await asyncio.to_thread(partial(_save, self._desired_file, self._twin.accepted))
-            except OSError as error:
+                kept = json.dumps(dict(self._twin.accepted)).encode()
+                await asyncio.to_thread(partial(durable.write, self._desired_file, kept))
+            except durable.DurableError as error:
                 log.warning("configuration not kept for the next start: %s", error)
             else:
                 self._kept = config
-
-
-def _save(path: Path, desired: Mapping[str, Any]) -> None:
-    new = path.with_name(path.name + ".new")
-    with new.open("w") as file:
-        json.dump(desired, file)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -13,10 +13,11 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
+from bordnetz.edge.commits import Commits
 from bordnetz.edge.link import HubLink, LinkError
 from bordnetz.edge.message import Message
 from bordnetz.edge.metrics import Metrics
-from bordnetz.edge.outbox import Entry, Outbox, OutboxError
+from bordnetz.edge.outbox import Entry, Letter, Outbox, OutboxError
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Sender:
         link: HubLink,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        pause: float = 0.0,
     ) -> None:
         """Prepare; sending starts with ``async with``.
 
@@ -53,6 +55,7 @@ class Sender:
             link: To the hub.
             metrics: Get the stages ``outbox`` (by priority) and ``hub``.
             clock: Seconds from any fixed point.
+            pause: Seconds from one commit to the next at least, while few bytes wait.
         """
         self._outbox = outbox
         self._link = link
@@ -63,11 +66,13 @@ class Sender:
         metrics.gauge("outbox_messages", "Messages waiting", lambda: len(outbox))
         metrics.gauge("outbox_bytes", "Bytes of the outbox' budget in use", lambda: outbox.used)
         metrics.gauge("outbox_set_aside", "Unusable files found", lambda: outbox.set_aside)
+        metrics.gauge("outbox_damaged", "Places in files found damaged", lambda: outbox.damaged)
         self._confirmed = 0
         self._counted: Counter[tuple[str, int]] = Counter()
         self._untold: Counter[tuple[str, int]] = Counter()
         self._told = -math.inf
         self._clock = clock
+        self._commits = Commits(outbox, self._apart, pause, self._committed)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
         self._turn = asyncio.Lock()
         self._more = asyncio.Event()
@@ -79,6 +84,7 @@ class Sender:
         self._look()
         self._tasks = [asyncio.create_task(self._work()) for _ in range(WINDOW)]
         self._tasks.append(asyncio.create_task(self._tidy()))
+        self._tasks.append(asyncio.create_task(self._commits.run()))
         return self
 
     async def __aexit__(
@@ -90,6 +96,7 @@ class Sender:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        await self._commits.store()
         self._tell()
         await self._apart(self._outbox.close)
         self._thread.shutdown()
@@ -101,22 +108,30 @@ class Sender:
         *,
         content: bytes | None = None,
         needs: bytes | None = None,
+        size: int = 0,
     ) -> int | None:
         """Store a message for sending; it is on the disk when this returns (see `Outbox.put`).
+
+        It may wait for others to be committed with, for ``pause`` seconds at most.
+
+        Args:
+            make: As for `Outbox.put`, as is what follows.
+            priority: 0 (highest) to 9.
+            content: A digest of what the message says, for one that others need.
+            needs: The ``content`` of a message that must not be given up before this one.
+            size: Bytes that it will have, about.
 
         Raises:
             OutboxError: The disk did not take it; the outbox is as it was before.
             MessageTooLargeError: The hub would not take it.
         """
-        last = self._outbox.last
-        sequence = await self._apart(
-            partial(self._outbox.put, make, priority, content=content, needs=needs)
-        )
-        if sequence is None or sequence > last:
-            self._stored.received(1, str(priority))
+        return await self._commits.put(Letter(make, priority, content, needs), size)
+
+    def _committed(self, letters: list[Letter]) -> None:
+        for letter in letters:
+            self._stored.received(1, str(letter.priority))
         self._look()
         self._more.set()
-        return sequence
 
     async def drained(self) -> None:
         """Wait until the hub has everything."""
@@ -126,13 +141,17 @@ class Sender:
         """What an operator wants to know.
 
         Returns:
-            ``messages`` and ``bytes`` that wait for the hub, and how many messages it has
-            ``acknowledged`` since the start.
+            ``messages`` and ``bytes`` that wait for the hub; since the start, how many messages
+            it has ``acknowledged`` and how many were ``givenUp``, how many unusable files were
+            ``setAside``, and how many places in files found ``damaged``.
         """
         return {
             "messages": len(self._outbox),
             "bytes": self._outbox.used,
             "acknowledged": self._confirmed,
+            "givenUp": self._outbox.dropped.total(),
+            "setAside": self._outbox.set_aside,
+            "damaged": self._outbox.damaged,
         }
 
     @property
@@ -212,8 +231,8 @@ class Sender:
     def _tell(self) -> None:
         """Log what the outbox has given up since the last time: it may do so with every message."""
         for (reason, priority), count in sorted(self._untold.items()):
-            log.warning(
-                "outbox full: %d messages of priority %d given up (%s)", count, priority, reason
-            )
+            words = "%d messages of priority %d given up (%s)"
+            full = "outbox full: " if reason == "budget" else "outbox: "
+            log.warning(full + words, count, priority, reason)
         self._untold.clear()
         self._told = self._clock()

@@ -35,6 +35,9 @@ _EACH = 512
 _ROUNDING = 8192
 """Bytes of the outbox that a message takes beside its body at most: properties and whole pages."""
 
+_TOGETHER = 16
+"""Parcels that are handed to the disk at once."""
+
 _POLL = 0.05
 """Seconds until the outbox is asked for room again."""
 
@@ -84,6 +87,8 @@ class Backlog:
         self._waits = waits
         self._parcels: deque[Parcel] = deque()
         self._bytes = 0
+        # So many of the first are with the disk.
+        self._busy = 0
         # Parcels that ever came, and those that have gone one way or another.
         self._came = 0
         self._gone = 0
@@ -105,7 +110,7 @@ class Backlog:
             self._bytes += parcel.size + _EACH
             self._came += 1
             self._coming.set()
-        while self._bytes > LIMIT and len(self._parcels) > 1 and not self._waits:
+        while self._bytes > LIMIT and len(self._parcels) > max(self._busy, 1) and not self._waits:
             self._give_up()
 
     async def room(self) -> None:
@@ -124,15 +129,23 @@ class Backlog:
         failed = False
         while True:
             await self._coming.wait()
-            parcel = self._parcels[0]
-            if self._waits and self._edge.room < parcel.size + _ROUNDING:
+            group = self._fitting()
+            if not group:
                 await asyncio.sleep(_POLL)
                 continue
-            try:
-                await self._store(parcel)
-            except OutboxError as error:
+            self._busy = len(group)
+            results = await asyncio.gather(*map(self._store, group), return_exceptions=True)
+            self._busy = 0
+            stored = [place for place, result in enumerate(results) if result is None]
+            for place in reversed(stored):
+                self._remove(place)
+            errors = [one for one in results if one is not None]
+            for error in errors:
+                if not isinstance(error, OutboxError):
+                    raise error
+            if errors:
                 if not failed:
-                    log.error("%s; %d samples wait in memory", error, self.samples)
+                    log.error("%s; %d samples wait in memory", errors[0], self.samples)
                 failed = True
                 await asyncio.sleep(RETRY)
                 continue
@@ -140,12 +153,26 @@ class Backlog:
                 lost = self.dropped["disk"]
                 log.info("the outbox takes messages again; %d samples were lost so far", lost)
             failed = False
-            self._remove(0)
+
+    def _fitting(self) -> list[Parcel]:
+        """The parcels that may go to the disk together; none where there is no room to be had."""
+        group = list(islice(self._parcels, _TOGETHER))
+        if self._waits:
+            room = self._edge.room
+            for place, parcel in enumerate(group):
+                room -= parcel.size + _ROUNDING
+                if room < 0:
+                    return group[:place]
+        return group
 
     async def _store(self, parcel: Parcel) -> None:
         try:
             sequence = await self._edge.put(
-                parcel.make, parcel.priority, content=parcel.content, needs=parcel.needs
+                parcel.make,
+                parcel.priority,
+                content=parcel.content,
+                needs=parcel.needs,
+                size=parcel.size,
             )
         except MessageTooLargeError as error:
             log.error("%s", error)
@@ -164,9 +191,10 @@ class Backlog:
 
     def _give_up(self) -> None:
         """Let the oldest go, but not a dictionary that others need."""
-        # The first may be with the disk at this moment.
-        batches = (n for n, p in enumerate(islice(self._parcels, 1, None), 1) if p.samples)
-        place = next(batches, 1)
+        # The first ones may be with the disk at this moment.
+        first = max(self._busy, 1)
+        batches = (n for n, p in enumerate(self._parcels) if n >= first and p.samples)
+        place = next(batches, first)
         self._lose(self._parcels[place], "disk")
         self._remove(place)
 
