@@ -32,6 +32,7 @@ from bordnetz.edge.heap import bound_heap
 from bordnetz.edge.link import Backoff, Timing
 from bordnetz.edge.log import start_logging
 from bordnetz.edge.module import Edge, Module
+from bordnetz.edge.spare import spare_detectors
 from bordnetz.errors import BordnetzError
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def run_module(make: Callable[[], Module[Any]]) -> NoReturn:
         make: Makes the module; its errors are logged and end the process like all others.
     """
     bound_heap()
+    spare_detectors()
     try:
         environment = Environment.read(os.environ)
         start_logging(environment.log_level)
