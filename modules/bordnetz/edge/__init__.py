@@ -6,6 +6,6 @@ other versions have left, `earlier` that of the first.  The `sender` takes it fr
 `link`, which always has one `session` with the hub or is on the way to the next.  What the hub
 says comes in by `inbound`: desired properties to the `twin`, whose answers go back by `report`,
 calls to the `methods`, routed messages to the module's inputs.  `log`, `metrics`, `clock` and
-`environment` are its senses, `heap` bounds its memory, `durable` has its files survive a power
-cut.
+`environment` are its senses, `heap` and `spare` bound its memory, `durable` has its files survive
+a power cut.
 """
