@@ -2,6 +2,7 @@
 
 import itertools
 import resource
+import subprocess
 import threading
 
 import numpy as np
@@ -314,6 +315,30 @@ def test_on_a_full_disk_capture_goes_on_and_it_recovers(deploy, start, car):
     cloud = eventually(lambda: Cloud(hub), lambda cloud: cloud.samples >= car.sent)
     assert cloud.samples == car.sent
     assert module.end() == 0
+
+
+def test_a_module_that_starts_on_a_full_disk_runs_and_stores_what_waits_when_there_is_room(
+    deploy, start, car, tmp_path
+):
+    hub = deploy(collect=ALL, batchWindow=0.1, priority=1)
+    state = tmp_path / "state"
+    state.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(state)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"mounting a small file system needs root: {mounted.stderr.strip()}")
+    try:
+        (state / "ballast").write_bytes(bytes(8 << 20))
+        module = start(hub).collecting()
+        car.count(range(1000))
+        module.logged(r"\[ERR\] - outbox .*the disk is full.*; \d+ samples wait in memory")
+        assert module.process.poll() is None
+        (state / "ballast").unlink()
+        cloud = eventually(lambda: Cloud(hub), lambda cloud: cloud.samples >= 3_000)
+        assert cloud.values("drive.Motor.Count")[0] == list(range(1000))
+        assert module.end() == 0
+    finally:
+        subprocess.run(["umount", "--lazy", str(state)], check=True)
 
 
 # -- the clock
