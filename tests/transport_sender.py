@@ -65,24 +65,36 @@ def directed(
     return [*frames, end(group, len(payload), destination, source)]
 
 
-def isotp(arbitration_id: int, payload: bytes, size: int = 8, partner: int | None = None):
-    """ISO 15765-2 with frames of ``size`` bytes; flow control where ``partner`` is told."""
-    room = size - 1 if size <= 8 else size - 2
+def isotp(
+    arbitration_id: int,
+    payload: bytes,
+    size: int = 8,
+    partner: int | None = None,
+    addresses: tuple[int, int] | None = None,
+):
+    """ISO 15765-2 with frames of ``size`` bytes; flow control where ``partner`` is told.
+
+    With ``addresses`` extended or mixed addressing: the byte before all others, and the partner's.
+    """
+    one, other = (b"", b"") if addresses is None else (bytes([each]) for each in addresses)
+    size -= len(one)
+    room = size - 1 if size <= 8 - len(one) else size - 2
     if len(payload) <= room:
-        head = bytes([len(payload)]) if len(payload) <= 7 else bytes([0, len(payload)])
-        return [(arbitration_id, _padded(head + payload, size))]
+        short = len(payload) <= 7 - len(one)
+        head = bytes([len(payload)]) if short else bytes([0, len(payload)])
+        return [(arbitration_id, _padded(one + head + payload, size + len(one)))]
     if len(payload) < 4096:
         head = (0x1000 | len(payload)).to_bytes(2, "big")
     else:
         head = b"\x10\x00" + len(payload).to_bytes(4, "big")
     at = size - len(head)
-    frames: list[Sent] = [(arbitration_id, head + payload[:at])]
+    frames: list[Sent] = [(arbitration_id, one + head + payload[:at])]
     if partner is not None:
-        frames.append((partner, bytes([0x30, 0, 0])))
+        frames.append((partner, other + bytes([0x30, 0, 0])))
     number = 1
     while at < len(payload):
         piece = bytes([0x20 | number & 15]) + payload[at : at + size - 1]
-        frames.append((arbitration_id, _padded(piece, size)))
+        frames.append((arbitration_id, _padded(one + piece, size + len(one))))
         at, number = at + size - 1, number + 1
     return frames
 

@@ -34,20 +34,28 @@ class Model:
 
     Attributes:
         groups: Wanted groups of J1939.
-        flows: Ids of ISO-TP and whether they are wanted.
-        partners: From the id of a flow to that of its receiver's flow control.
+        flows: Ids of ISO-TP, or pairs of id and address, and whether they are wanted.
+        partners: From the id, or the pair, of a flow to that of its receiver's flow control.
+        addressed: Ids with pairs.
     """
 
     groups: set[int]
-    flows: dict[int, bool]
-    partners: dict[int, int]
+    flows: dict[object, bool]
+    partners: dict[object, object]
+    addressed: frozenset[int] = frozenset()
     fates: dict[int, str] = field(default_factory=dict)
     messages: list[tuple[int, int, bytes]] = field(default_factory=list)
     _open: dict[object, Session] = field(default_factory=dict)
 
     def frame(self, number: int, time: int, arbitration_id: int, data: bytes) -> None:
-        if arbitration_id in self.flows:
-            self._isotp(number, time, arbitration_id, data)
+        if arbitration_id in self.addressed:
+            key = (arbitration_id, data[0] if data else None)
+            if key in self.flows:
+                self._isotp(number, time, arbitration_id, data[1:], key, len(data))
+            else:
+                self.fates[number] = "not asked"
+        elif arbitration_id in self.flows:
+            self._isotp(number, time, arbitration_id, data, arbitration_id, len(data))
         elif arbitration_id & EXTENDED and arbitration_id >> 16 & 0x3FF in (0xEC, 0xEB):
             self._j1939(number, time, arbitration_id, data)
 
@@ -162,16 +170,18 @@ class Model:
         else:
             self.fates[number] = "malformed"
 
-    def _isotp(self, number: int, time: int, arbitration_id: int, data: bytes) -> None:
-        wanted = self.flows[arbitration_id]
+    def _isotp(
+        self, number: int, time: int, arbitration_id: int, data: bytes, key: object, whole: int
+    ) -> None:
+        wanted = self.flows[key]
         kind = data[0] >> 4 if data else -1
-        if kind == 0 and (single := _single(data)) is not None:
-            if arbitration_id in self._open:
-                self._close(arbitration_id, "incomplete")
+        if kind == 0 and (single := _single(data, whole)) is not None:
+            if key in self._open:
+                self._close(key, "incomplete")
             self.fates[number] = "complete" if wanted else "not asked"
             if wanted:
                 self.messages.append((number, arbitration_id, single))
-        elif kind == 1 and (first := _first(data)) is not None:
+        elif kind == 1 and (first := _first(data, whole)) is not None:
             total, head = first
             session = Session(
                 wanted=wanted,
@@ -184,15 +194,15 @@ class Model:
                 head=head,
                 need=-(-(total - len(head)) // (len(data) - 1)),
             )
-            self._start(arbitration_id, session)
+            self._start(key, session)
             if total > 4095:
-                self._close(arbitration_id, "excess")
+                self._close(key, "excess")
         elif kind == 2 and len(data) > 1:
-            self._part(number, time, arbitration_id, wanted, data)
+            self._part(number, time, key, wanted, data)
         elif kind == 3 and len(data) > 2 and data[0] & 15 < 2:
-            self._control(number, time, self.partners.get(arbitration_id))
+            self._control(number, time, self.partners.get(key))
         elif kind == 3 and len(data) > 2 and data[0] & 15 == 2:
-            partner = self.partners.get(arbitration_id)
+            partner = self.partners.get(key)
             self.fates[number] = "aborted" if self.flows.get(partner) else "not asked"
             if self._alive(partner, time) is not None:
                 self._close(partner, "aborted")
@@ -200,18 +210,18 @@ class Model:
             self.fates[number] = "malformed" if wanted else "not asked"
 
 
-def _single(data: bytes) -> bytes | None:
-    length, begin = (data[0] & 15, 1) if len(data) <= 8 else (data[1], 2)
-    if len(data) > 8 and data[0] & 15:
+def _single(data: bytes, whole: int) -> bytes | None:
+    length, begin = (data[0] & 15, 1) if whole <= 8 else (data[1], 2)
+    if whole > 8 and data[0] & 15:
         return None
     return data[begin : begin + length] if 0 < length <= len(data) - begin else None
 
 
-def _first(data: bytes) -> tuple[int, bytes] | None:
-    if len(data) < 8:
+def _first(data: bytes, whole: int) -> tuple[int, bytes] | None:
+    if whole < 8:
         return None
     total, begin = (data[0] & 15) << 8 | data[1], 2
-    least = 8 if len(data) == 8 else len(data) - 1
+    least = len(data) if whole == 8 else len(data) - 1
     if total == 0:
         total, begin, least = int.from_bytes(data[2:6], "big"), 6, 4096
     return (total, data[begin:]) if total >= least else None

@@ -65,6 +65,9 @@ Bitrate = Annotated[StrictInt, Field(gt=0, le=20_000_000)]
 ArbitrationId = Annotated[StrictInt, Field(ge=0, le=0x1FFF_FFFF)]
 """Above 0x7FF it has 29 bits."""
 
+Address = Annotated[StrictInt, Field(ge=0, le=0xFF)]
+"""A byte of ISO-TP's extended or mixed addressing."""
+
 
 def _text_or_number(value: Any) -> Any:
     if (
@@ -101,7 +104,7 @@ class _Model(BaseModel):
 
 
 class IsoTp(_Model):
-    """A conversation over ISO-TP (ISO 15765-2, normal addressing), such as diagnostics with an ECU.
+    """A conversation over ISO-TP (ISO 15765-2), such as diagnostics with an ECU.
 
     What is listened to are the messages under either id; nothing is ever sent.  Frames do not
     tell that they are ISO-TP's, so the ids have to be named.
@@ -109,6 +112,9 @@ class IsoTp(_Model):
     Attributes:
         request: Arbitration id of one direction; None: not heard on this bus.
         response: Of the other.
+        request_address: With extended or mixed addressing the byte before all others of a
+            request's frames, N_TA or N_AE; None: there is none.
+        response_address: That of a response's.
         length_byte: The DBC file counts the bits of these messages from the byte before the
             payload, which holds the (lowest byte of the) payload's length; else from the
             payload's first byte.
@@ -116,13 +122,26 @@ class IsoTp(_Model):
 
     request: ArbitrationId | None = None
     response: ArbitrationId | None = None
+    request_address: Address | None = None
+    response_address: Address | None = None
     length_byte: StrictBool = False
 
     @model_validator(mode="after")
     def _names_an_id(self) -> IsoTp:
         if self.request is None and self.response is None:
             raise ValueError("request, response, or both should be there")
+        sides = (self.request, self.request_address), (self.response, self.response_address)
+        if any(one is None and address is not None for one, address in sides):
+            raise ValueError("request_address is for a request, response_address for a response")
+        if len({address is None for one, address in sides if one is not None}) > 1:
+            raise ValueError("request_address and response_address should both be there, or none")
         return self
+
+    @property
+    def sides(self) -> tuple[tuple[int | None, int | None], tuple[int | None, int | None]]:
+        """Id, as of `ids`, and address of request and response."""
+        request, response = self.ids
+        return (request, self.request_address), (response, self.response_address)
 
     @property
     def ids(self) -> tuple[int | None, int | None]:
@@ -183,15 +202,20 @@ class Bus(_Model):
 
     @model_validator(mode="after")
     def _uses_each_id_once(self) -> Bus:
-        places: dict[int, str] = {}
+        places: dict[int, dict[int | None, str]] = {}
         for index, conversation in enumerate(self.isotp):
             for what in ("request", "response"):
                 number = getattr(conversation, what)
                 if number is None:
                     continue
+                address = getattr(conversation, f"{what}_address")
                 place = f"isotp[{index}].{what}"
-                if (first := places.setdefault(number, place)) != place:
+                others = places.setdefault(number, {})
+                # With and without a byte of address cannot be told apart.
+                if others and (address is None or None in others or address in others):
+                    first = others.get(address) or next(iter(others.values()))
                     raise ValueError(f"{place}: 0x{number:X} is taken by {first}")
+                others[address] = place
         return self
 
 
@@ -280,7 +304,7 @@ class Vehicle(_Model):
     def digest(self) -> bytes:
         """SHA-256, 32 bytes, over the content: comments and layout of the file do not count.
 
-        What a file does not use counts as little as before it could be said.
+        Without checks, or NMEA 2000, it is what it was before there were any.
         """
         silent: dict[str, Any] = {
             "buses": {n: {"nmea2000"} for n, bus in enumerate(self.buses) if not bus.nmea2000}

@@ -135,10 +135,10 @@ class Assembler:
                 else:
                     announced.setdefault((bus, group), message.id >> 26 & 7)
         flows = [
-            Flow(bus, one, other, pair.length_byte, (bus, one) in wanted)
+            Flow(bus, one, other, pair.length_byte, (bus, one) in wanted, address, others)
             for bus, pairs in enumerate(catalogue.isotp)
             for pair in pairs
-            for one, other in (pair.ids, pair.ids[::-1])
+            for (one, address), (other, others) in (pair.sides, pair.sides[::-1])
             if one is not None and any((bus, id_) in wanted for id_ in pair.ids)
         ]
         # An id that the vehicle file names as ISO-TP's is that, whatever its group.

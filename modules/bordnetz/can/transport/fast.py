@@ -94,7 +94,7 @@ class Fast:
         made.id[:] = ids
         made.number[:] = number
         made.size[:] = length - 1
-        made.begin[:] = 2
+        made.begin[:] = np.where(number > 0, 1, 2)
         made.head[:] = np.minimum(total, _HEAD)
         made.step[:] = _STEP
         made.total[:] = total

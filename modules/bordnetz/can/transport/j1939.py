@@ -81,6 +81,7 @@ class J1939:
 
         part = ids >> 16 & 0xFF == DATA >> 8
         made.role[part & (length > 1)] = Role.PART
+        made.begin[:] = 1
         made.number[:] = control
         made.size[:] = length - np.int64(1)
 

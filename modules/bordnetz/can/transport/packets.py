@@ -78,7 +78,7 @@ class Packets:
         size: int64, of a `PART`: bytes that it has room for.
         about: int64, of a `START` and an `ABORT`: what has to be equal for one to end the other.
         id: uint32, of a `START` and a `WHOLE`, as all that follow: arbitration id of the message.
-        begin: int64, where in the frame's data its bytes of the message begin.
+        begin: int64, where in the frame's data its bytes of the message begin; of a `PART`, too.
         head: int64, how many of them there are.
         step: int64, bytes of the message in each `PART` but the last.
         total: int64, bytes of the message.

@@ -92,8 +92,7 @@ def _data(
     size = np.where(
         opening, np.minimum(packets.head[head], total), np.minimum(step, total - offset)
     )
-    begin = np.where(opening, packets.begin[head], 1)
-    source = packets.row[piece] * frames.data.shape[1] + begin
+    source = packets.row[piece] * frames.data.shape[1] + packets.begin[piece]
     target = (message - first) * width + packets.shift[head] + offset
     # Byte by byte: how far each one is from the first byte of its piece.
     within = np.arange(size.sum()) - (size.cumsum() - size).repeat(size)
