@@ -9,7 +9,8 @@ Every number is little-endian.  A check sum covers the fixed part of a commit wi
 before the texts; it begins with the outbox' id, and the segment's number is in it, so that what a
 file held in an earlier life is never taken for a commit.  Each message has a check sum of its own.
 
-Nothing here writes, and nothing is believed: a length is checked before it is used.
+Nothing here writes, and nothing is believed: a length is checked before it is used.  What there is
+one of for each message is a named tuple, for a start reads a hundred thousand of them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bordnetz.edge.message import Message
 
@@ -113,8 +115,7 @@ class Header:
         return cls(*numbers)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """When a commit was made.
 
     Attributes:
@@ -128,8 +129,7 @@ class Moment:
     uptime: float
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What is known of a stored message without reading it.
 
     Attributes:
@@ -195,8 +195,7 @@ class Draft:
         return cls(row, len(text), data, zlib.crc32(data))
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a message lies.
 
     Attributes:
@@ -224,14 +223,13 @@ class Place:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """What one commit says.
 
     Attributes:
         offset: Where it begins.
         end: Where it ends.
-        index: How many commits came before it in its segment.
+        position: How many commits came before it in its segment.
         following: The next free sequence.
         moment: When it was made.
         gone: Messages that are no more.
@@ -240,7 +238,7 @@ class Commit:
 
     offset: int
     end: int
-    index: int
+    position: int
     following: int
     moment: Moment
     gone: tuple[int, ...]

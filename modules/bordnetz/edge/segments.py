@@ -21,29 +21,24 @@ import errno
 import itertools
 import logging
 import os
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from bordnetz.edge import durable
+from bordnetz.edge.scan import SPARE, Segment, commits, find, name, opened
 from bordnetz.edge.segment import (
-    HEADER_BYTES,
     MOST_GONE,
     SIZE,
     START,
     Commit,
     Draft,
-    ForeignError,
     Header,
     Moment,
     Place,
     Row,
     decode,
     encode,
-    search,
-    whole,
 )
 
 log = logging.getLogger(__name__)
@@ -51,37 +46,12 @@ log = logging.getLogger(__name__)
 SPARE_SEGMENTS = 4
 """How many segments the log may have beyond its messages, and a quarter of their bytes."""
 
-_NAME = re.compile(r"\d{8}\.log")
-_SPARE = ".spare"
 _AHEAD = 128 << 10
 """Zeros are written up to the next multiple of so many bytes."""
 _SMALL = 10 << 10
 """Bytes of a commit before which it pays."""
 _RESERVE = 16 << 10
 """Bytes at a segment's end for what is gone: on a full disk they are the way to free another."""
-
-
-@dataclass(slots=True)
-class Segment:
-    """A file of the log.
-
-    Attributes:
-        path: Of it.
-        header: What it says of itself.
-        end: Where its commits end.
-        index: Commits in it.
-        live: Messages in it that are not gone.
-        written: Up to where its blocks have been written once.
-        sound: Whether it was begun by this process, and nothing has failed since.
-    """
-
-    path: Path
-    header: Header
-    end: int = START
-    index: int = 0
-    live: int = 0
-    written: int = 0
-    sound: bool = False
 
 
 class Log:
@@ -158,93 +128,18 @@ class Log:
             OSError: The disk does not give it, or does not take it.
             NewerError: It is a later version's, and nothing was changed.
         """
-        found = self._find(changing=changing)
+        found, aside = find(self._folder, changing=changing)
+        self.set_aside += aside
         self._segments = {segment.header.number: segment for segment in found}
         for segment, after in itertools.zip_longest(found, found[1:]):
             known = after is not None and after.header.previous == segment.header.number
             limit = after.header.before if known else None
             self.following = max(self.following, segment.header.following)
-            for commit in self._commits(segment, limit, last=after is None):
+            some, damaged = commits(segment, limit, last=after is None)
+            self.damaged += damaged
+            for commit in some:
                 self._apply(commit, segment)
         return bool(found)
-
-    def _find(self, *, changing: bool) -> list[Segment]:
-        """The segments in their order; what is none and has the name of one is renamed."""
-        found: list[Segment] = []
-        foreign: list[tuple[Path, str]] = []
-        spares: list[Path] = []
-        unfinished: list[tuple[Path, Header | None]] = []
-        for path in sorted(self._folder.iterdir()):
-            if path.suffix == _SPARE and changing:
-                spares.append(path)
-            if not _NAME.fullmatch(path.name):
-                continue
-            with path.open("rb") as file:
-                data = file.read(HEADER_BYTES)
-            try:
-                header = Header.unpack(data)
-            except ForeignError as error:
-                foreign.append((path, str(error)))
-                continue
-            if header is not None and path.name == _name(header.number):
-                found.append(Segment(path, header))
-            else:
-                unfinished.append((path, header))
-        for segment in found[:-1]:
-            if segment.header.outbox != found[-1].header.outbox:
-                foreign.append((segment.path, "of another outbox"))
-                found.remove(segment)
-        for path, header in unfinished:
-            if header is None and found and path.name < found[-1].path.name:
-                foreign.append((path, "its header is gone"))
-            else:
-                # It was being made, out of one in which nothing was needed.
-                spares.append(path)
-        if changing:
-            for path, reason in foreign:
-                self._move_aside(path, reason)
-            for path in spares:
-                path.unlink()
-        return found
-
-    def _move_aside(self, path: Path, reason: str) -> None:
-        target = path.with_suffix(".foreign")
-        path.replace(target)
-        durable.sync_folder(self._folder)
-        self.set_aside += 1
-        log.error("outbox %s: %s; moved to %s", path, reason, target.name)
-
-    def _commits(self, segment: Segment, limit: int | None, *, last: bool) -> list[Commit]:
-        """What is in a segment; where something is missing, what comes after it all the same.
-
-        Args:
-            segment: Which.
-            limit: Where its commits end, if that is known.
-            last: Whether it is the last segment, whose last sync may have failed or not been
-                reached.
-        """
-        found: list[Commit] = []
-        with _opened(segment.path) as file:
-            if last:
-                # What the disk has not taken is in memory alone, and would be believed.
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-            offset, end = START, limit or os.fstat(file).st_size
-            while offset < end:
-                commit = decode(file, segment.header, offset, end)
-                if commit is None:
-                    commit = search(file, segment.header, offset, end)
-                    if commit is not None or limit is not None:
-                        self.damaged += 1
-                        log.error("outbox %s: damaged at byte %d", segment.path, offset)
-                    if commit is None:
-                        break
-                found.append(commit)
-                offset = commit.end
-            if last and found and not whole(file, found[-1]):
-                offset = found.pop().offset
-        segment.end = offset
-        segment.index = found[-1].index + 1 if found else 0
-        return found
 
     def read(self, number: int) -> tuple[Place, bytes]:
         """A message's data, as they are.
@@ -253,7 +148,7 @@ class Log:
             OSError: The disk does not give it.
         """
         place = self._places[number]
-        with _opened(self._folder / _name(place.segment)) as file:
+        with opened(self._folder / name(place.segment)) as file:
             return place, os.pread(file, place.length, place.offset)
 
     # -- to the disk
@@ -372,7 +267,7 @@ class Log:
         return [number for number in gone if number in left]
 
     def _begin(self, header: Header) -> None:
-        path = self._folder / _name(header.number)
+        path = self._folder / name(header.number)
         segment = Segment(path, header)
         if self._spares:
             self._spares[-1].replace(path)
@@ -399,7 +294,7 @@ class Log:
         """Let go of the oldest segments as long as nothing in them is needed."""
         while len(self._segments) > 1 and not self._oldest.live:
             oldest = self._oldest.path
-            spare = oldest.with_suffix(_SPARE)
+            spare = oldest.with_suffix(SPARE)
             try:
                 # The order in which names vanish is the order in which they are synced.
                 if self._unsynced:
@@ -449,21 +344,8 @@ class Log:
             self._file = None
 
 
-def _name(number: int) -> str:
-    return f"{number:08d}.log"
-
-
 def _write(file: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
     while view:
         count = os.pwrite(file, view, offset)
         view, offset = view[count:], offset + count
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield file
-    finally:
-        os.close(file)
