@@ -46,7 +46,9 @@ BUSY_SECONDS = (1, 10)
 """Of the three busy buses with 4,000 columns, without a budget; 10 s of them take two messages."""
 
 FIXED_BUDGET = 64
-STAMP = Stamp(boot=0xB007_B007_B007_B007, clock=Clock.SYNCHRONISED)
+AHEAD = 1_700_000_000_000_000_000 - 30 * 86_400_000_000_000
+"""ns that the wall clock is ahead of the boot clock: the car was started 30 days ago."""
+STAMP = Stamp(boot=0xB007_B007_B007_B007, clock=Clock.SYNCHRONISED, ahead=AHEAD)
 OUTBOX = 0x0123_4567_89AB_CDEF
 _PEER_SAMPLES = 128 * 1024 * 2 // 20
 """The peer packs until 20 bytes a sample pass twice its limit of 128 KiB."""
@@ -89,7 +91,7 @@ def to_samples(columns: list[dict[str, Any]]) -> Samples:
         np.array([group.id for group in groups], np.uint32),
         np.array([len(frame) for frame in frames], np.int32),
         np.array([len(frame[0]["t"]) for frame in frames]),
-        time_ms.astype(np.int64) * 1_000_000,
+        time_ms.astype(np.int64) * 1_000_000 - AHEAD,
         order,
         np.concatenate([column["raw"] for frame in frames for column in frame]).astype(np.int64),
     )

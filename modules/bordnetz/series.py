@@ -150,7 +150,8 @@ class Samples:
         id: uint32, shape (series,), the arbitration id on the bus, `EXTENDED` set for 29 bits.
         width: int32, shape (series,), how many of the group's signals the frames carried.
         count: int64, shape (series,), samples of each of the series' signals.
-        time: int64, shape (rows,), reception, ns since the Unix epoch; as the clock said, so it
+        time: int64, shape (rows,), reception, ns: by the boot clock on its way through a vehicle,
+            since the Unix epoch in a recording or a batch that was read; as the clock said, so it
             may step back.
         order: int64, shape (rows,), grows in order of arrival over all series together; rows of
             one series ascend.
@@ -196,7 +197,7 @@ class Gap:
     Attributes:
         bus: The bus' name in the vehicle file.
         cause: Why.
-        start: When it began, ns since the Unix epoch.
+        start: When it began, ns, by the clock of the samples.
         end: When it ended, likewise; None while it lasts.
     """
 

@@ -27,6 +27,7 @@ from bordnetz.series import Cause, Gap, Group, Quality, Samples, Signal
 
 FOLDER = Path(__file__).parent / "golden" / f"v{MAJOR}"
 FIELDS = ("group", "id", "width", "count", "time", "values")
+AHEAD = START - 5_000_000_000_000
 STYLES = ("smooth", "noise", "walk", "rare", "constant", "counter", "checksum", "wild", "ramp")
 
 
@@ -109,6 +110,11 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     stamp = Stamp(0xFEDCBA9876543210, Clock.SYNCHRONISED)
     micro = Stamp(1, Clock.UNSYNCHRONISED, Resolution.MICROSECOND, "cold start", 12)
+    live = replace(micro, ahead=AHEAD)
+    by_boot = replace(truck(), time=truck().time - AHEAD)
+    told = [
+        replace(gap, start=gap.start - AHEAD, end=gap.end and gap.end - AHEAD) for gap in gaps()[:3]
+    ]
     samples, own = tempers()
     messages = {
         "0-dictionary": encode_dictionary(DICTIONARY, 1).finish(5, 1),
@@ -116,9 +122,10 @@ def main() -> None:
         "2-truck": encode_batch(truck(), DICTIONARY, micro).finish(5, 2),
         "3-repeating": encode_batch(repeating(), DICTIONARY, stamp).finish(5, 3),
         "4-judged": encode_batch(judged()[0], judged()[1], micro, embed=True)
-        .telling(gaps(), micro.resolution)
+        .telling(gaps(), micro)
         .finish(5, 4),
         "5-gaps": encode_gaps(gaps(), DICTIONARY, stamp).finish(5, 5),
+        "6-since-boot": encode_batch(by_boot, DICTIONARY, live).telling(told, live).finish(5, 6),
     }
     nothing = replace(truck(), **{name: np.empty(0, np.int64) for name in FIELDS})
     contents = {
@@ -127,6 +134,7 @@ def main() -> None:
         "3-repeating": repeating(),
         "4-judged": judged()[0],
         "5-gaps": nothing,
+        "6-since-boot": truck(),
     }
     for name, message in messages.items():
         file = FOLDER / f"{name}.bin"
@@ -138,8 +146,11 @@ def main() -> None:
             text = {field: getattr(held, field).tolist() for field in FIELDS}
             if held.quality is not None:
                 text["quality"] = held.quality.tolist()
-            if name in ("4-judged", "5-gaps"):
-                text["gaps"] = [[gap.bus, gap.cause, gap.start, gap.end] for gap in gaps()]
+            if name in ("4-judged", "5-gaps", "6-since-boot"):
+                some = gaps()[:3] if name == "6-since-boot" else gaps()
+                text["gaps"] = [[gap.bus, gap.cause, gap.start, gap.end] for gap in some]
+            if name == "6-since-boot":
+                text["ahead"] = AHEAD
             file.with_suffix(".json").write_text(json.dumps(text) + "\n")
 
 

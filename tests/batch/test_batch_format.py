@@ -46,6 +46,7 @@ def test_every_released_version_is_read_as_it_was_written(version: str) -> None:
         gaps = [[gap.bus, gap.cause, gap.start, gap.end] for gap in batch.gaps]
         assert gaps == content.pop("gaps", [])
         assert (batch.samples.quality is None) == ("quality" not in content)
+        assert batch.header.stamp.ahead == content.pop("ahead", None)
         for field, numbers in content.items():
             read = getattr(batch.samples, field).tolist()
             assert read == ([t // unit * unit for t in numbers] if field == "time" else numbers)

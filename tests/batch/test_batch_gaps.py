@@ -64,7 +64,7 @@ def test_a_batch_carries_gaps_beside_its_samples(some) -> None:
         return
     bare = encode_batch(some, DICTIONARY, STAMP)
     plain = decode_batch(bare.finish(1, 2), DICTIONARY)
-    batch = decode_batch(bare.telling([DOWN, OVER], STAMP.resolution).finish(1, 2), DICTIONARY)
+    batch = decode_batch(bare.telling([DOWN, OVER], STAMP).finish(1, 2), DICTIONARY)
     assert batch.gaps == (DOWN, OVER)
     assert series([batch.samples]) == series([plain.samples])
     assert (plain.header.minor, plain.gaps) == (0, ())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bordnetz.can.clock import Wall
 from bordnetz.can.frames import FDF, Block, Frames
 from bordnetz.can.vehicle import Vehicle
 from bordnetz.series import EXTENDED
@@ -66,3 +67,23 @@ def until(done: Callable[[], bool]) -> None:
     """Wait, in a thread, for what another thread does; the test's time limit bounds it."""
     while not done():
         time.sleep(0.002)
+
+
+class Clocks:
+    """Two clocks of a machine that stand still until a test moves them."""
+
+    def __init__(self, boot: int, wall: int) -> None:
+        self.boot = boot
+        self.ahead = wall - boot
+
+    def wall(self) -> Wall:
+        """Who looks at them."""
+        return Wall(lambda: self.boot + self.ahead, lambda: self.boot)
+
+    def pass_by(self, ns: int) -> None:
+        """Let time pass; by both clocks."""
+        self.boot += ns
+
+    def set(self, wall: int) -> None:
+        """Set the wall clock."""
+        self.ahead = wall - self.boot

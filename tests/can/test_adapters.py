@@ -8,7 +8,7 @@ from pathlib import Path
 import can
 import numpy as np
 import pytest
-from canhelp import frames_of, read_until, until, vehicle_of
+from canhelp import Clocks, frames_of, read_until, until, vehicle_of
 
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import BRS, ESI, FDF
@@ -18,6 +18,8 @@ from bordnetz.can.sources.live import open_source
 from bordnetz.can.sources.messages import to_block
 from bordnetz.can.vehicle import Vehicle
 from bordnetz.series import EXTENDED, Cause
+
+UPTIME, WALL = 5_000 * 10**9, 1_700_000_000 * 10**9
 
 
 def message(can_id: int, data: bytes = b"", **more: object) -> can.Message:
@@ -102,26 +104,44 @@ def test_a_message_that_no_bus_carries_is_broken(broken: can.Message) -> None:
     assert block.received.tolist() == [2]
 
 
-def test_times_of_an_adapters_own_clock_are_moved_to_the_hosts() -> None:
+def test_times_of_an_adapters_own_clock_are_put_on_the_boot_clock() -> None:
     vehicle = vehicle_of({"interface": "virtual", "channel": "clock"})
-    adapter = Adapter(0, vehicle.buses[0], 1, clock=lambda: 1_700_000_000.0)
+    clocks = Clocks(UPTIME, WALL)
+    adapter = Adapter(0, vehicle.buses[0], 1, clocks.wall())
     with can.Bus("clock", "virtual", preserve_timestamps=True) as bus:
         bus.send(message(1, timestamp=12.5))
         bus.send(message(1, timestamp=12.75))
         block = adapter.drain()
         assert block is not None
-        assert block.classic.time.tolist() == [1_700_000_000 * 10**9, 1_700_000_000_250_000_000]
+        assert block.classic.time.tolist() == [UPTIME, UPTIME + 250_000_000]
+        # Which of the host's clocks is set, and when, is nothing to it.
+        clocks.set(0)
+        bus.send(message(1, timestamp=13.5))
+        block = adapter.drain()
+        assert block is not None
+        assert block.classic.time.tolist() == [UPTIME + 1_000_000_000]
     adapter.close()
 
 
-def test_the_hosts_own_times_are_kept() -> None:
+def test_times_of_the_hosts_clock_are_put_on_the_boot_clock() -> None:
     vehicle = vehicle_of({"interface": "virtual", "channel": "clock"})
-    adapter = Adapter(0, vehicle.buses[0], 1, clock=lambda: 1_700_000_000.0)
+    clocks = Clocks(UPTIME, WALL)
+    adapter = Adapter(0, vehicle.buses[0], 1, clocks.wall())
     with can.Bus("clock", "virtual", preserve_timestamps=True) as bus:
-        bus.send(message(1, timestamp=1_699_999_990.123456))
+        clocks.pass_by(10 * 10**9)
+        bus.send(message(1, timestamp=1_700_000_002.123456))
+        bus.send(message(1, bytes(9), is_fd=True, dlc=9, timestamp=1_700_000_001.5))
         block = adapter.drain()
         assert block is not None
-        assert block.classic.time.tolist() == [1_699_999_990_123_456_000]
+        assert block.classic.time.tolist() == [UPTIME + 2_123_456_000]
+        assert block.fd.time.tolist() == [UPTIME + 1_500_000_000]
+        clocks.set(0)
+        clocks.pass_by(10**9)
+        bus.send(message(1, timestamp=1_700_000_010.25))
+        bus.send(message(1, timestamp=0.75))
+        block = adapter.drain()
+        assert block is not None
+        assert block.classic.time.tolist() == [UPTIME + 10_250_000_000, UPTIME + 10_750_000_000]
     assert adapter.drain() is None
     adapter.close()
 

@@ -26,12 +26,15 @@ SPEED, GEAR, COUNT = "drive.Motor.Speed", "drive.Motor.Gear", "drive.Motor.Count
 
 
 class Clock:
-    """Seconds since the Unix epoch, as the tests say."""
+    """Seconds since the Unix epoch, as the tests say; the boot clock began with them."""
 
     now = float(EPOCH)
 
     def __call__(self):
         return self.now
+
+    def boot(self):
+        return int(self.now * SECOND)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def make(catalogue, clock):
 
     def begin(*names, recorded=False):
         table = DecodeTable.compile(catalogue, dict.fromkeys(names, 0))
-        return State(table, recorded=recorded, clock=clock)
+        return State(table, recorded=recorded, clock=clock, boot=clock.boot)
 
     return begin
 
@@ -210,11 +213,13 @@ def test_what_waited_before_it_was_decoded_is_as_old_as_it_is(make, clock):
     assert state.tell(188.0)["signals"] == {}
 
 
-def test_a_clock_set_back_makes_nothing_younger(make, clock):
-    state = make(SPEED)
-    clock.now = EPOCH - 3600.0
+@pytest.mark.parametrize("wall", [0.0, EPOCH - 3600.0, EPOCH + 3.15e8])
+def test_a_wall_clock_that_is_set_makes_nothing_younger_or_older(catalogue, clock, wall):
+    table = DecodeTable.compile(catalogue, {SPEED: 0})
+    state = State(table, recorded=False, clock=lambda: wall, boot=clock.boot)
+    clock.now = EPOCH + 3.0
     state.take(at(0, motor([1])), 5.0)
-    assert state.tell(7.0)["ages"] == {SPEED: 2.0}
+    assert state.tell(7.0)["ages"] == {SPEED: 5.0}
 
 
 def test_the_times_of_a_recording_are_no_ages(make, clock):

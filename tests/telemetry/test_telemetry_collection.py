@@ -9,6 +9,7 @@ from telemetry_help import MOTOR, NO_BUNDLES, Car, frames, motor
 
 from bordnetz.batch.reader import Reader
 from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.clock import boot_ns
 from bordnetz.can.frames import Block
 from bordnetz.can.vehicle import Vehicle
 from bordnetz.edge.outbox import Outbox
@@ -30,7 +31,7 @@ class Shelf:
     def room(self):
         return self.outbox.room
 
-    async def put(self, make, priority, *, content=None, needs=None):
+    async def put(self, make, priority, *, content=None, needs=None, size=0):
         await asyncio.sleep(0)
         return self.outbox.put(make, priority, content=content, needs=needs)
 
@@ -161,7 +162,7 @@ def test_more_signals_than_the_state_has_room_for_are_refused_as_a_whole(tmp_pat
 async def test_what_is_known_of_the_state_outlives_a_change_of_everything_else(collection):
     made, _, _ = collection
     await made.apply(collect("*.Count", state=["*.Speed"]), 1)
-    await made.take(Block.of(2, frames(MOTOR, motor([1]), time.time_ns())))
+    await made.take(Block.of(2, frames(MOTOR, motor([1]), boot_ns())))
     await made.apply(collect("*.Gear", state=["*.Speed"], batchWindow=5), 2)
     assert made.state.tell(time.monotonic())["signals"] == {"drive.Motor.Speed": 50.0}
     await made.apply(collect("*.Gear", state=["*.Gear"]), 3)

@@ -63,7 +63,7 @@ class Edge:
     def report(self, name, value):
         self.reported[name] = value
 
-    async def put(self, make, priority, *, content=None, needs=None):
+    async def put(self, make, priority, *, content=None, needs=None, size=0):
         await asyncio.sleep(0)
         return self.outbox.put(make, priority, content=content, needs=needs)
 

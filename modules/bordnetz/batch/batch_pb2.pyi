@@ -35,7 +35,7 @@ CAUSE_ABSENT: Cause
 CAUSE_FAILED: Cause
 
 class Message(_message.Message):
-    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "quality", "quality_run", "gap", "outbox", "sequence", "check")
+    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "synchronised", "unsynchronised", "unknown", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "quality", "quality_run", "gap", "outbox", "sequence", "check")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     MINOR_FIELD_NUMBER: _ClassVar[int]
     DICTIONARY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,9 @@ class Message(_message.Message):
     SPAN_FIELD_NUMBER: _ClassVar[int]
     RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
+    SYNCHRONISED_FIELD_NUMBER: _ClassVar[int]
+    UNSYNCHRONISED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
     CAMPAIGN_VERSION_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +71,9 @@ class Message(_message.Message):
     span: int
     resolution: Resolution
     clock: Clock
+    synchronised: int
+    unsynchronised: int
+    unknown: int
     campaign: str
     campaign_version: int
     group: _containers.RepeatedScalarFieldContainer[int]
@@ -82,7 +88,7 @@ class Message(_message.Message):
     outbox: int
     sequence: int
     check: int
-    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., quality: _Optional[bytes] = ..., quality_run: _Optional[_Iterable[int]] = ..., gap: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
+    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., synchronised: _Optional[int] = ..., unsynchronised: _Optional[int] = ..., unknown: _Optional[int] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., quality: _Optional[bytes] = ..., quality_run: _Optional[_Iterable[int]] = ..., gap: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("bus", "cause", "start", "length")

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +92,9 @@ class Stamp:
         resolution: Unit of the times.
         campaign: Name of the campaign that collected them.
         campaign_version: Its version.
+        ahead: How far the wall clock was ahead of the boot clock when the batch was closed, ns.
+            Times that are written are those of the boot clock then, times that are read always
+            those of the wall clock.  None: there was no boot clock, as in a recording.
     """
 
     boot: int
@@ -98,6 +102,7 @@ class Stamp:
     resolution: Resolution = Resolution.MILLISECOND
     campaign: str = DEFAULT_CAMPAIGN
     campaign_version: int = 0
+    ahead: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,9 @@ class Header:
         outbox: 64 random bits, drawn when the outbox was made.
         sequence: Place in that outbox; with ``outbox`` unique for ever.
         stamp: Of the writer.
-        first: Earliest time, ns since the Unix epoch; 0 without samples, as ``last``.
-        last: Latest time, ns since the Unix epoch.
+        first: Earliest time, ns since the Unix epoch as the clock said; 0 without samples, as
+            ``last``.
+        last: Latest time, likewise.
         minor: Minor schema version.
     """
 
@@ -157,14 +163,14 @@ class Draft:
         """Bytes that the finished message has at most."""
         return len(self._body) + _TAIL
 
-    def telling(self, gaps: Sequence[Gap], resolution: Resolution) -> Draft:
+    def telling(self, gaps: Sequence[Gap], stamp: Stamp) -> Draft:
         """The same draft with gaps, which need no second look at its columns.
 
         Args:
             gaps: At most `MOST_GAPS`.
-            resolution: That of the batch.
+            stamp: That of the batch.
         """
-        message = pb.Message(minor=GAPS_MINOR, gap=[_gap_out(gap, resolution.ns) for gap in gaps])
+        message = pb.Message(minor=GAPS_MINOR, gap=[_gap_out(gap, stamp) for gap in gaps])
         # Serialised protobuf messages in a row are one message with the fields of both.
         more = message.SerializeToString()
         return Draft(self._body + more, zlib.crc32(more, self._check), self.rows, self.samples)
@@ -257,16 +263,15 @@ def encode_batch(
         minor=MINOR,
         dictionary=dictionary.digest,
         boot=stamp.boot,
-        first=first,
         span=span,
         resolution=pb.Resolution.Name(stamp.resolution),
-        clock=pb.Clock.Name(stamp.clock),
         campaign="" if stamp.campaign == DEFAULT_CAMPAIGN else stamp.campaign,
         campaign_version=stamp.campaign_version,
         group=series.group,
         count=count,
         id=series.id,
         missing=series.missing,
+        **_first_out(first, stamp),
     )
     # Coded columns rarely compress, but what repeats itself over and over does.
     if known is None:
@@ -305,21 +310,31 @@ def encode_gaps(gaps: Sequence[Gap], dictionary: Dictionary, stamp: Stamp) -> Dr
         major=MAJOR,
         dictionary=dictionary.digest,
         boot=stamp.boot,
-        first=first,
         span=last - first,
         resolution=pb.Resolution.Name(stamp.resolution),
-        clock=pb.Clock.Name(stamp.clock),
         campaign="" if stamp.campaign == DEFAULT_CAMPAIGN else stamp.campaign,
         campaign_version=stamp.campaign_version,
+        **_first_out(first, stamp),
     )
-    return _draft(message, 0, 0).telling(gaps, stamp.resolution)
+    return _draft(message, 0, 0).telling(gaps, stamp)
 
 
-def _gap_out(gap: Gap, unit: int) -> pb.Gap:
+def _first_out(first: int, stamp: Stamp) -> dict[str, Any]:
+    """The fields of a batch's first time, by both clocks where it has two."""
+    if stamp.ahead is None:
+        return {"first": first, "clock": pb.Clock.Name(stamp.clock)}
+    # A whole number of units: differences by one clock are those by the other.
+    ahead = stamp.ahead // stamp.resolution.ns
+    return {"first": first + ahead, stamp.clock.name.lower(): first}
+
+
+def _gap_out(gap: Gap, stamp: Stamp) -> pb.Gap:
+    unit = stamp.resolution.ns
     start = gap.start // unit
     length = None if gap.end is None else gap.end // unit - start
     cause = pb.Cause.Name(pb.Cause.ValueType(gap.cause))
-    return pb.Gap(bus=gap.bus, cause=cause, start=start, length=length)
+    ahead = 0 if stamp.ahead is None else stamp.ahead // unit
+    return pb.Gap(bus=gap.bus, cause=cause, start=start + ahead, length=length)
 
 
 def _repeats(data: bytes) -> bool:

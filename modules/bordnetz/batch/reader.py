@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bordnetz.batch import batch_pb2 as pb
 from bordnetz.batch import columns, zstd
 from bordnetz.batch.bits import I64
+from bordnetz.batch.boots import Boots
 from bordnetz.batch.dictionary import DIGEST_BYTES, Dictionary
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.flags import Flags, decode_flags
@@ -88,13 +89,22 @@ class Envelope:
         last = (message.first + message.span) * resolution.ns
         if not -(1 << 63) <= first <= last < 1 << 63:
             raise BatchError("batch: its times are outside of what 64 bits of ns can say")
+        # A state that a later minor version added is one we know nothing about.
+        clock = Clock(message.clock) if known else Clock.UNKNOWN
+        ahead = None
+        if name := message.WhichOneof("since_boot"):
+            clock = Clock[name.upper()]
+            since_boot = getattr(message, name)
+            ahead = (message.first - since_boot) * resolution.ns
+            if (since_boot + message.span) * resolution.ns >= 1 << 63 or abs(ahead) >= 1 << 63:
+                raise BatchError("batch: its times are outside of what 64 bits of ns can say")
         stamp = Stamp(
             boot=message.boot,
-            # A state that a later minor version added is one we know nothing about.
-            clock=Clock(message.clock) if known else Clock.UNKNOWN,
+            clock=clock,
             resolution=resolution,
             campaign=message.campaign or DEFAULT_CAMPAIGN,
             campaign_version=message.campaign_version,
+            ahead=ahead,
         )
         return Header(
             dictionary=message.dictionary,
@@ -275,12 +285,14 @@ class Reader:
         dropped: Batches that had to make room.
         damaged: Batches that waited and were not readable once their dictionary had come.
         duplicates: Batches that had come before.
+        boots: What is known of the clocks, also by batches that wait.
     """
 
     def __init__(self, waiting_bytes: int = 64 << 20, dictionary_bytes: int = 16 << 20) -> None:
         self.dropped = 0
         self.damaged = 0
         self.duplicates = 0
+        self.boots = Boots()
         self._seen = Seen()
         self._limit = waiting_bytes
         self._dictionary_limit = dictionary_bytes
@@ -323,11 +335,13 @@ class Reader:
             dictionary = dictionary or self._known.get(digest)
             if dictionary is None:
                 self._wait(envelope, len(data), sender)
+                self.boots.see(envelope.header, sender)
                 return []
         # Before anything changes: these columns may be damaged.
         own = [envelope.open(dictionary)] if envelope.has_samples else []
         with self._lock:
             self._remember(dictionary)
+            self.boots.see(envelope.header, sender)
             held = [
                 arrival
                 for arrival, (_, one, _) in self._waiting.items()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bordnetz.can.clock import Reception, Wall
 from bordnetz.can.frames import BRS, CLASSIC_BYTES, ERROR, ESI, FD_BYTES, FDF, REMOTE, Block, Frames
 from bordnetz.can.health import Health
 from bordnetz.can.mmsg import CAN_BYTES, CANFD_BYTES, MOST_A_CALL, Messages
@@ -44,14 +45,16 @@ class Receiver:
     wants one; the work per block is the same for three frames and for three thousand.
     """
 
-    def __init__(self, ports: Sequence[Port], buses: int) -> None:
+    def __init__(self, ports: Sequence[Port], buses: int, wall: Wall | None = None) -> None:
         """Receive from ``ports``, which stay the caller's to close.
 
         Args:
             ports: At most one a bus.
             buses: How many buses the vehicle has.
+            wall: The clock that the kernel stamps frames by.
         """
         self.ports: tuple[Port, ...] = ()
+        self._reception = Reception(wall)
         self._buses = buses
         self._messages = Messages(ROWS)
         # The rows of the memory in use: the bus and the number of each run of them.
@@ -121,6 +124,7 @@ class Receiver:
             fullest = max(fullest, got / port.capacity)
             more |= got == MOST_A_CALL
         self._rows, self.got, self.fullest = rows, rows - before, fullest
+        self._reception.drained(rows)
         return more
 
     def _receive(self, port: Port, row: int) -> int:
@@ -143,7 +147,7 @@ class Receiver:
         frames = self._messages.frames[:count]
         words = self._messages.words[:count]
         sizes = self._messages.sizes[:count]
-        times = self._messages.times(count)
+        times = self._reception.convert(self._messages.times(count), bus)
         # Side by side, as eighty bytes apart every number costs a line of the cache.
         ids, length = frames["id"].copy(), frames["length"].copy()
 

@@ -40,7 +40,8 @@ class Frames:
     """Data frames in columns, in order of arrival; classic CAN and CAN FD in separate ones.
 
     Attributes:
-        time: int64, shape (n,), reception, ns since the Unix epoch as the clock said.
+        time: int64, shape (n,), reception, ns: by the boot clock (`bordnetz.can.clock`) where it
+            was now, since the Unix epoch as the clock said in a recording.
         bus: uint8, shape (n,), index of the bus in the vehicle file.
         id: uint32, shape (n,), arbitration id, `bordnetz.series.EXTENDED` set for 29 bits.
         flags: uint8, shape (n,), `BRS`, `ESI` and `FDF` for CAN FD; 0 for classic CAN.

@@ -12,6 +12,7 @@ from typing import Any
 
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Resolution, Stamp
+from bordnetz.can.clock import Wall
 from bordnetz.can.filters import Interest
 from bordnetz.can.frames import Block
 from bordnetz.can.quality import Assessor
@@ -83,6 +84,7 @@ class Collection:
         self._backlog = backlog
         self._recorded = recorded
         self._boot = boot_id()
+        self._wall = Wall()
         self._decoded = 0
         self._work = self._compile(planner, Desired(), 0, None)
         self._want = want
@@ -102,6 +104,7 @@ class Collection:
                 self._gaps[gap.bus] = gap
             else:
                 self._gaps.pop(gap.bus, None)
+        self._look()
         self._hand_over(work, work.pipeline.take(block, time.monotonic()))
         if work.pipeline.waiting:
             self._arrived.set()
@@ -123,12 +126,12 @@ class Collection:
                 pass
             self._arrived.clear()
             work = self._work
-            if not self._recorded:
-                work.pipeline.trust(_CLOCKS[clock_quality()])
+            self._look()
             self._hand_over(work, work.pipeline.advance(time.monotonic()))
 
     def flush(self) -> None:
         """Hand everything over to the backlog."""
+        self._look()
         self._hand_over(self._work, self._work.pipeline.flush(time.monotonic()))
 
     def end(self) -> None:
@@ -243,6 +246,7 @@ class Collection:
             state = State(table, recorded=self._recorded)
         stamp = Stamp(
             boot=self._boot,
+            ahead=None if self._recorded else self._wall.ahead,
             resolution=_RESOLUTIONS[desired.time_resolution],
             campaign_version=version,
         )
@@ -271,6 +275,16 @@ class Collection:
         if assembler is not None:
             wanted |= {Interest.of(*claim) for claim in assembler.claims}
         return _Work(planner, desired, plan, plan.excess(), pipeline, wanted, state, validity)
+
+    def _look(self) -> None:
+        """Let batches that are closed now say what the clock is worth now."""
+        if self._recorded:
+            return
+        self._wall.look()
+        clock = _CLOCKS[clock_quality()]
+        if self._wall.look():
+            clock = Clock.UNKNOWN  # Was that before it was set, or after?
+        self._work.pipeline.trust(clock, self._wall.ahead)
 
     def _hand_over(self, work: _Work, drafts: Sequence[Draft]) -> None:
         priority, dictionary = work.desired.priority, work.plan.dictionary

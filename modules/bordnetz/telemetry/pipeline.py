@@ -175,9 +175,14 @@ class Pipeline:
         """Whether there are messages that are not whole."""
         return self._assembler is not None and self._assembler.waiting
 
-    def trust(self, clock: Clock) -> None:
-        """Say in the following batches how far the clock can be trusted."""
-        self._writer.stamp = replace(self._writer.stamp, clock=clock)
+    def trust(self, clock: Clock, ahead: int) -> None:
+        """Say in the following batches what the wall clock is worth.
+
+        Args:
+            clock: How far it can be trusted.
+            ahead: How far it is ahead of the boot clock, which frames have their times of, ns.
+        """
+        self._writer.stamp = replace(self._writer.stamp, clock=clock, ahead=ahead)
 
     def _close_window(self, now: float) -> list[Draft]:
         drafts = self._writer.flush(whole_blocks=self._whole_blocks and self._waits < PATIENCE)
@@ -193,7 +198,7 @@ class Pipeline:
             return drafts
         stamp = self._writer.stamp
         if drafts:
-            drafts = [drafts[0].telling(self._gaps, stamp.resolution), *drafts[1:]]
+            drafts = [drafts[0].telling(self._gaps, stamp), *drafts[1:]]
         else:
             drafts = [encode_gaps(self._gaps, self._writer.dictionary, stamp)]
         self._gaps = ()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bordnetz.can.clock import boot_ns
 from bordnetz.can.frames import Frames
 from bordnetz.can.table import DecodeTable
 from bordnetz.series import Signal
@@ -39,15 +40,22 @@ class State:
         table: Decodes the signals and nothing else.
         recorded: Whether the frames' times come from a recording: what waited how long between
             reception and decoding cannot be told then.
-        clock: Seconds since the Unix epoch, the clock of the frames' times.
+        clock: Seconds since the Unix epoch, for who is told.
+        boot: ns, the clock of the frames' times.
     """
 
     def __init__(
-        self, table: DecodeTable, *, recorded: bool, clock: Callable[[], float] = time.time
+        self,
+        table: DecodeTable,
+        *,
+        recorded: bool,
+        clock: Callable[[], float] = time.time,
+        boot: Callable[[], int] = boot_ns,
     ) -> None:
         self.table = table
         self._recorded = recorded
         self._clock = clock
+        self._boot = boot
         self._names = tuple(name for group in table.groups for name in group.names())
         self._signals = tuple(signal for group in table.groups for signal in group.signals)
         size = np.array([len(group.signals) for group in table.groups], np.int64)
@@ -73,8 +81,7 @@ class State:
         row = (samples.count.cumsum() - 1).repeat(samples.width)
         seen = np.full(len(row), now)
         if not self._recorded:
-            # A clock that was set back meanwhile tells nothing, one set forward makes it older.
-            seen -= np.maximum(self._clock() - samples.time[row] / SECOND, 0)
+            seen -= np.maximum(self._boot() - samples.time[row], 0) / SECOND
         turn = samples.order[row].argsort(kind="stable")
         self._raw[field[turn]] = last[turn]
         self._seen[field[turn]] = seen[turn]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import can
 import numpy as np
 
+from bordnetz.can.clock import Reception, Wall
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import Block
 from bordnetz.can.sources.messages import to_block
@@ -17,8 +17,8 @@ from bordnetz.can.vehicle import Bus
 from bordnetz.series import Cause
 
 _MOST_A_DRAIN = 3072
-_OTHER_CLOCK_SECONDS = 3600
-"""A first time stamp further off is not the host's clock but the adapter's own."""
+_OTHER_CLOCK = 3600 * 1_000_000_000
+"""ns: a first time stamp further off is not the host's clock but the adapter's own."""
 
 
 def check_interface(bus: Bus) -> None:
@@ -39,24 +39,25 @@ def _name(bus: Bus) -> str:
 class Adapter:
     """An opened python-can bus, drained as a whole."""
 
-    def __init__(
-        self, index: int, bus: Bus, buses: int, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, index: int, bus: Bus, buses: int, wall: Wall | None = None) -> None:
         """Open the bus.
 
         Args:
             index: Of the bus in the vehicle file.
             bus: What the vehicle file says of it.
             buses: How many buses the vehicle has.
-            clock: Seconds since the Unix epoch.
+            wall: The host's clock.
 
         Raises:
             BusError: python-can cannot open it.
         """
         self._index = index
         self._buses = buses
-        self._clock = clock
-        self._offset: float | None = None
+        self._wall = wall or Wall()
+        self._reception = Reception(self._wall)
+        # How far the boot clock is ahead of the adapter's own, ns; None: it stamps by the host's.
+        self._own: int | None = None
+        self._met = False
         self._name = _name(bus)
         settings: dict[str, Any] = {
             "bitrate": bus.bitrate,
@@ -90,13 +91,31 @@ class Adapter:
             raise BusError(f"{self._name}: can no longer be read: {error}") from error
         if not messages:
             return None
-        if self._offset is None:
-            ahead = self._clock() - messages[0].timestamp
-            self._offset = ahead if abs(ahead) > _OTHER_CLOCK_SECONDS else 0.0
-        if self._offset:
-            for message in messages:
-                message.timestamp += self._offset
-        return to_block(messages, np.full(len(messages), self._index), self._buses)
+        block = to_block(messages, np.full(len(messages), self._index), self._buses)
+        return self._on_boot_clock(block)
+
+    def _on_boot_clock(self, block: Block) -> Block:
+        """The block with times of the boot clock."""
+        time = np.concatenate((block.classic.time, block.fd.time))
+        if not len(time):
+            return block
+        self._reception.drained(len(time))
+        if not self._met:
+            self._met = True
+            ahead = self._wall.now + self._wall.ahead - int(time[0])
+            if abs(ahead) > _OTHER_CLOCK:
+                self._own = self._wall.now - int(time[0])
+        # Each of the two is in order of reception, together they are not.
+        kind = np.array([0, 1], np.uint8).repeat([len(block.classic), len(block.fd)])
+        placed = self._reception.convert(time, kind)
+        if self._own is not None:
+            placed = time + self._own
+        classic, fd = np.split(placed, [len(block.classic)])
+        return replace(
+            block,
+            classic=replace(block.classic, time=classic),
+            fd=replace(block.fd, time=fd),
+        )
 
     def state(self) -> Cause | None:
         """None: whether frames can come, only reading tells."""

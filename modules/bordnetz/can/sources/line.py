@@ -74,7 +74,7 @@ class Line:
 
         Args:
             now: Seconds of a steady clock.
-            time: ns since the Unix epoch.
+            time: ns of the boot clock.
             patient: Whether to try again if that is not possible now.
 
         Raises:
@@ -107,9 +107,9 @@ class Line:
         """Take note that frames came though nobody thought they could.
 
         Args:
-            first: When the first of them came, ns since the Unix epoch.
+            first: When the first of them came, ns of the boot clock.
             now: Seconds of a steady clock.
-            time: ns since the Unix epoch.
+            time: ns of the boot clock.
         """
         if self.gap is not None and self._end is not None and self._end.state() is None:
             self._recover(now, min(max(first, self.gap.start), time))
@@ -152,7 +152,6 @@ class Line:
         self.due = None
         if self.gap is None:
             return
-        # The clock may have been set back meanwhile.
         end = max(time, self.gap.start)
         self._news.append(Gap(self.bus, self.gap.cause, self.gap.start, end))
         seconds = (end - self.gap.start) / 1e9

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bordnetz.can.clock import boot_ns
 from bordnetz.can.datagram import Receiver
 from bordnetz.can.errors import BusError
 from bordnetz.can.filters import ALL, Filters, Interest, by_bus
@@ -151,7 +152,7 @@ class LiveSource(Source):
             resources.callback(line.close)
             # A Unix socket's path is a matter of the vehicle file, not of what is plugged in.
             patient = bus.interface != "unix"
-            line.begin(time.monotonic(), time.time_ns(), patient=patient)
+            line.begin(time.monotonic(), boot_ns(), patient=patient)
             self._lines.append(line)
 
     def _open_end(self, index: int, bus: Bus) -> End:
@@ -237,14 +238,14 @@ class LiveSource(Source):
         """Look after the lines that need it."""
         failures, self._receiver.failures = self._receiver.failures, []
         for port, error in failures:
-            self._lines[port.bus].fail(error, now, time.time_ns())
+            self._lines[port.bus].fail(error, now, boot_ns())
         moved, self._moved = self._moved, False
         for index, line in enumerate(self._lines):
             concerned = moved and self._buses[index].interface == "socketcan"
             if concerned:
                 self._unknown.add(index)
             if concerned or (line.due is not None and now >= line.due):
-                line.tick(now, time.time_ns())
+                line.tick(now, boot_ns())
 
     def _drain(self, now: float) -> Iterator[Block]:
         for index, adapter in enumerate(self._adapters):
@@ -253,7 +254,7 @@ class LiveSource(Source):
             try:
                 block = adapter.drain()
             except BusError as error:
-                self._lines[index].fail(error, now, time.time_ns())
+                self._lines[index].fail(error, now, boot_ns())
                 continue
             if block is not None:
                 yield block
@@ -267,7 +268,7 @@ class LiveSource(Source):
                 for frames in (part.classic, part.fd):
                     times = frames.time[frames.bus == index]
                     if len(times := times[times >= line.gap.start]):
-                        line.heard(int(times.min()), now, time.time_ns())
+                        line.heard(int(times.min()), now, boot_ns())
                         break
                 if line.gap is None:
                     break
