@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from bordnetz.edge import durable, earlier
+from bordnetz.edge import durable
 from bordnetz.edge.durable import DurableError
-from bordnetz.edge.earlier import Stored, UnusableError
-from bordnetz.edge.message import MessageTooLargeError
+from bordnetz.edge.message import Message, MessageTooLargeError
 from bordnetz.edge.segment import VERSION, Draft, Moment, NewerError
 from bordnetz.edge.segments import Log
 
@@ -23,6 +23,25 @@ log = logging.getLogger(__name__)
 
 _TOGETHER = 512 << 10
 """Bytes of messages that are committed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message that waits in another log.
+
+    Attributes:
+        name: The id of the outbox that named it, and its sequence there.
+        priority: 0 (highest) to 9.
+        message: What is sent.
+        content: A digest of what it says, if others may need it.
+        needs: The ``content`` of the one that it needs.
+    """
+
+    name: tuple[int, int]
+    priority: int
+    message: Message
+    content: bytes | None
+    needs: bytes | None
 
 
 def take_over(mine: Log, folder: Path, moment: Moment) -> int:
@@ -41,20 +60,30 @@ def take_over(mine: Log, folder: Path, moment: Moment) -> int:
     aside = 0
     try:
         old = folder.with_name(f"{folder.name}.db")
-        if old.exists():
-            try:
-                _adopt(mine, earlier.messages(old), moment, old)
-            except UnusableError as error:
-                target = earlier.move_aside(old, error.kind)
-                aside += 1
-                log.error("outbox %s: %s; moved to %s", old, error, target.name)
-        if earlier.exists(old):
-            earlier.remove(old)
-        for other in sorted(folder.parent.glob(f"{folder.name}.version-{VERSION}*")):
+        if any(folder.parent.glob(f"{old.name}*")):
+            aside = _earlier(mine, moment, old)
+        name = f"{folder.name}.version-{VERSION}"
+        for other in sorted([*folder.parent.glob(name), *folder.parent.glob(f"{name}-*")]):
             _adopt(mine, _messages(other), moment, other)
             durable.remove(other)
     except (OSError, DurableError, NewerError) as error:
         log.error("messages of another version wait for the next start: %s", error)
+    return aside
+
+
+def _earlier(mine: Log, moment: Moment, old: Path) -> int:
+    # SQLite takes memory, and few modules ever find such a file.
+    from bordnetz.edge import earlier
+    from bordnetz.edge.sqlite_file import UnusableError
+
+    aside = 0
+    if old.exists():
+        try:
+            _adopt(mine, earlier.messages(old), moment, old)
+        except UnusableError as error:
+            earlier.put_aside(old, error)
+            aside = 1
+    earlier.remove(old)
     return aside
 
 

@@ -13,6 +13,13 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from bordnetz.edge import durable
+from bordnetz.edge.sqlite_file import (
+    UnusableError,
+    check_header,
+    family,
+    move_aside,
+    says_damaged,
+)
 from bordnetz.errors import BordnetzError
 
 log = logging.getLogger(__name__)
@@ -29,8 +36,6 @@ _SETTINGS = (
     "PRAGMA wal_autocheckpoint = 100",
 )
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
 
 class DatabaseError(BordnetzError):
     """The file takes or gives nothing; it is as before, and trying again later is right."""
@@ -40,14 +45,6 @@ class DatabaseError(BordnetzError):
 
 class DamagedError(Exception):
     """What was read makes no sense; within a transaction it has the file moved aside."""
-
-
-class _UnusableError(Exception):
-    """The file cannot be used by this version; ``kind`` names where it goes."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
 
 
 class Database:
@@ -104,7 +101,7 @@ class Database:
                     with suppress(sqlite3.Error):
                         db.execute("ROLLBACK")
                     raise
-            except (sqlite3.Error, UnicodeError, OSError, DamagedError, _UnusableError) as error:
+            except (sqlite3.Error, UnicodeError, OSError, DamagedError, UnusableError) as error:
                 raise self._told(error) from error
 
     def close(self) -> None:
@@ -130,7 +127,7 @@ class Database:
         if self._db is None:
             try:
                 self._db = self._open()
-            except (sqlite3.Error, UnicodeError, _UnusableError) as error:
+            except (sqlite3.Error, UnicodeError, UnusableError) as error:
                 unusable = self._unusable(error)
                 if unusable is None:
                     raise
@@ -141,7 +138,7 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         if not self._path.exists():
             self._create()
-        self._check_header()
+        check_header(self._path, self._application, self._version)
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         # What is no text any more is found out by who reads it.
         db.text_factory = _text
@@ -157,7 +154,7 @@ class Database:
     def _create(self) -> None:
         """Make the file under another name first, so that there is a whole one or none."""
         new = self._path.with_name(durable.NEW + self._path.name)
-        for leftover in _family(new):
+        for leftover in family(new):
             leftover.unlink(missing_ok=True)
         db = sqlite3.connect(new, isolation_level=None)
         try:
@@ -171,32 +168,18 @@ class Database:
         new.rename(self._path)
         durable.sync_folder(self._path.parent)
 
-    def _check_header(self) -> None:
-        """Look at the file without SQLite, which would write into it (file format, 1.3)."""
-        with self._path.open("rb") as file:
-            header = file.read(100)
-        if header[:16] != b"SQLite format 3\0" or len(header) < 100:
-            raise _UnusableError("foreign", "not an SQLite file")
-        if int.from_bytes(header[68:72], "big") != self._application:
-            raise _UnusableError("foreign", "an SQLite file of something else")
-        version = int.from_bytes(header[60:64], "big")
-        if version != self._version:
-            raise _UnusableError(
-                f"version-{version}", f"of version {version}, this is {self._version}"
-            )
-
     def _disconnect(self) -> None:
         if self._db is not None:
             with suppress(sqlite3.Error):
                 self._db.close()
             self._db = None
 
-    def _unusable(self, error: Exception) -> _UnusableError | None:
+    def _unusable(self, error: Exception) -> UnusableError | None:
         """What is wrong with the file, where that will not pass."""
-        if isinstance(error, _UnusableError):
+        if isinstance(error, UnusableError):
             return error
-        if isinstance(error, DamagedError) or (_says_damaged(error) and self._is_damaged()):
-            return _UnusableError("damaged", str(error))
+        if isinstance(error, DamagedError) or (says_damaged(error) and self._is_damaged()):
+            return UnusableError("damaged", str(error))
         return None
 
     def _is_damaged(self) -> bool:
@@ -211,33 +194,15 @@ class Database:
                     db.execute(setting)
                 found: tuple[str] = db.execute("PRAGMA quick_check(1)").fetchone()
         except (sqlite3.Error, UnicodeError) as error:
-            return _says_damaged(error)
+            return says_damaged(error)
         return found[0] != "ok"
 
-    def _move_aside(self, error: _UnusableError) -> None:
-        """Keep what cannot be used for who wants to look; one of a kind, for disks are small."""
+    def _move_aside(self, error: UnusableError) -> None:
         self._disconnect()
         self.set_aside += 1
-        target = self._path.with_name(f"{self._path.name}.{error.kind}")
-        for source, goal in zip(_family(self._path), _family(target), strict=True):
-            if source.exists():
-                source.replace(goal)
-            else:
-                goal.unlink(missing_ok=True)
-        durable.sync_folder(self._path.parent)
+        target = move_aside(self._path, error.kind)
         log.error("%s: %s; moved to %s", self._path, error, target.name)
-
-
-def _says_damaged(error: Exception) -> bool:
-    if isinstance(error, UnicodeError):
-        # SQLite's words quote a name of a table that is none.
-        return True
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace")
-
-
-def _family(path: Path) -> list[Path]:
-    return [path.with_name(path.name + end) for end in ("", "-wal", "-journal", "-shm")]
