@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import statistics
 import sys
 import threading
@@ -41,6 +42,8 @@ BUS = "drive"
 _BUDGET = 100_000_000
 _TICK = 0.01
 _FRAMES = 10
+_MOST = 8
+"""How often a point is passed before it is the last, at most."""
 _LONGEST = 2.0
 """Seconds of life of those that are killed at random."""
 _AGAIN = 2.0
@@ -65,7 +68,11 @@ class Kill:
 def kills(count: int) -> list[Kill]:
     """So many, at every point and at random, in the same order each time."""
     every = itertools.cycle((*POINTS, AT_RANDOM))
-    return [Kill(next(every), 1 + number // (len(POINTS) + 1)) for number in range(count)]
+    turns = [number // (len(POINTS) + 1) for number in range(count)]
+    return [
+        Kill(point, turn if point == AT_RANDOM else 1 + turn % _MOST)
+        for turn, point in zip(turns, every, strict=False)
+    ]
 
 
 class _Bench:
@@ -89,7 +96,10 @@ class _Bench:
 
     def live(self, kill: Kill) -> list[str]:
         """One life; what is wrong after it."""
-        module = _Dying(self.state, self.car.file, (), {**self.environment, "DIE_AT": str(kill)})
+        # Those killed at random live with the pauses between commits that vehicles have.
+        pause = {} if kill.point == AT_RANDOM else {"BORDNETZ_COMMIT_SECONDS": "0"}
+        variables = {**self.environment, **pause, "DIE_AT": str(kill)}
+        module = _Dying(self.state, self.car.file, (), variables)
         over = threading.Event()
         driver = threading.Thread(target=self._drive, args=(over,))
         driver.start()
@@ -104,7 +114,8 @@ class _Bench:
             if kill.point == AT_RANDOM:
                 time.sleep(random.Random(kill.number).uniform(0, _LONGEST))
                 module.process.kill()
-            module.wait()
+            if (code := module.wait()) != -signal.SIGKILL:
+                wrong.append(f"ended with {code}")
         finally:
             over.set()
             driver.join()

@@ -14,7 +14,7 @@ from .record import Places, fresh, record
 from .scenario import Scenario, Tell
 from .shares import Found
 
-SIZES = (500, 2_000, 13_000, 78_000, 240_000)
+SIZES = (500, 2_000, 11_000, 13_000, 78_000, 240_000)
 FIRST = "on new blocks"
 _FEW, _MANY, _LARGE = 40, 100, 50_000
 """Commits in a phase: few of large messages."""
