@@ -8,7 +8,7 @@ import pytest
 from image import ROOT
 
 from bordnetz.cli import VERBS
-from bordnetz.edge import environment, run
+from bordnetz.edge import environment, run, settings
 from bordnetz.edge.environment import Environment
 from bordnetz.laptop.manifest import load_template
 from bordnetz.laptop.manifest.load import OUTPUTS
@@ -50,6 +50,12 @@ def test_it_lists_every_variable_with_its_default() -> None:
     assert rows[environment.OUTBOX_BYTES][0] == str(plain.outbox_bytes)
     assert rows[environment.METRICS_ADDRESS][0] == f"{plain.metrics_host}:{plain.metrics_port}"
     assert rows[environment.LOG_LEVEL][0] == plain.log_level
+    assert rows[settings.KEEP_ALIVE][0] == str(plain.link.keep_alive)
+    assert rows[settings.PROOF][0] == str(plain.link.proof)
+    assert rows[settings.PATIENCE][0] == str(plain.link.patience)
+    assert rows[settings.BYTES][0] == str(plain.link.ceiling.bytes)
+    assert rows[settings.MESSAGES][0] == str(plain.link.ceiling.messages)
+    assert settings.METRICS in rows
 
 
 def test_the_deployment_fits_the_page() -> None:

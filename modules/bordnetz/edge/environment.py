@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bordnetz.edge.settings import LinkSettings
 from bordnetz.errors import BordnetzError
 
 STATE = "BORDNETZ_STATE"
@@ -56,6 +57,7 @@ class Environment:
             host:port); with host networking anything but loopback shows them to the whole car.
         metrics_port: Likewise; 0 takes a free one and logs it.
         log_level: As Edge agent hands it to every module (RuntimeLogLevel).
+        link: How the link to Edge hub behaves (the variables that begin with BORDNETZ_HUB).
     """
 
     state: Path = Path("/var/lib/bordnetz")
@@ -66,6 +68,7 @@ class Environment:
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9601
     log_level: str = "info"
+    link: LinkSettings = field(default_factory=LinkSettings)
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Environment:
@@ -110,7 +113,11 @@ class Environment:
                 )
             host, port = host.strip("[]"), int(digits)
         level = variables.get(LOG_LEVEL) or plain.log_level
-        return cls(state, size, days, frozenset(map(int, newest)), pause, host, port, level)
+        try:
+            link = LinkSettings.read(variables)
+        except ValueError as error:
+            raise EnvironmentVariableError(str(error)) from error
+        return cls(state, size, days, frozenset(map(int, newest)), pause, host, port, level, link)
 
 
 def _check_iot_edge(variables: Mapping[str, str]) -> None:

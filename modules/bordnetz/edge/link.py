@@ -1,13 +1,16 @@
 """The hub link: always one session with the hub, or on the way to the next one.
 
-The hub may be away at the start and for days; the link goes on trying, with full jitter so that
-a fleet does not come back in one instant.  Messages are not kept here but in the outbox.
+The hub may be away at the start and for hours; the link goes on trying, with full jitter so that
+a fleet does not come back in one instant.  A session that cannot prove itself is replaced, and if
+new ones do not help for long, the process is: the link fails.  Messages are not kept here but in
+the outbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,13 +18,21 @@ from types import TracebackType
 from typing import Any, Self
 
 from bordnetz.edge.message import Message
-from bordnetz.edge.session import LinkError, NotConnectedError, Receiver, Session, Timing
+from bordnetz.edge.session import (
+    Clients,
+    LinkError,
+    NotConnectedError,
+    Receiver,
+    Session,
+    Timing,
+)
 from bordnetz.errors import BordnetzError
 
 __all__ = [
     "Backoff",
     "HubLink",
     "LinkError",
+    "LinkLostError",
     "LinkStuckError",
     "NotConnectedError",
     "Receiver",
@@ -41,6 +52,12 @@ class LinkStuckError(BordnetzError):
     """The SDK's calls do not return any more; only a new process helps."""
 
     exit_code = 75
+
+
+class LinkLostError(BordnetzError):
+    """No session has proved itself for long; perhaps a new process does better."""
+
+    exit_code = 69
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +103,10 @@ class HubLink:
         self._receiver = receiver
         self._timing = timing or Timing()
         self._backoff = backoff or Backoff()
+        self._clients = Clients(self._timing)
         self._session: Session | None = None
+        self._proved = -math.inf
+        self._since = math.inf
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._down.set()
@@ -112,6 +132,12 @@ class HubLink:
         """Whether there is a session: subscribed, its twin read, and nothing wrong with it yet."""
         return self._up.is_set()
 
+    @property
+    def proved(self) -> float:
+        """When a session last proved itself, by the event loop's clock; at first, the start."""
+        session = self._session
+        return max(self._proved, (session.proved if session else None) or -math.inf)
+
     async def up(self) -> None:
         """Wait until there is a session."""
         await self._up.wait()
@@ -124,7 +150,8 @@ class HubLink:
         """Wait for what the link cannot recover from.
 
         Raises:
-            LinkStuckError: It happened.
+            LinkStuckError: The SDK hangs.
+            LinkLostError: There was no session for too long.
         """
         if self._task is not None:
             await asyncio.shield(self._task)
@@ -147,50 +174,62 @@ class HubLink:
         await self._current().report(patch)
 
     def _current(self) -> Session:
-        if self._session is None or self._session.ended.is_set():
+        if self._session is None or not self.connected or self._session.ended.is_set():
             raise NotConnectedError("not connected to the hub")
         return self._session
 
     async def _supervise(self) -> None:
         loop = asyncio.get_running_loop()
+        self._proved = loop.time()
         failures = 0
         while True:
+            self._since = math.inf
+            reason = ""
             try:
-                session = await Session.open(self._receiver, self._timing)
+                await self._attempt()
             except LinkError as error:
-                failures += 1
-                await self._wait(failures, str(error))
-                continue
-            start = loop.time()
-            self.sessions += 1
-            log.info("connected to the hub")
-            renew = False
-            try:
-                self._raise_flag(session)
-                renew = await session.run()
-            finally:
-                self._raise_flag(None)
-                await session.settle(self._timing.close if renew else 0)
-                self._abandoned = 0 if await session.close() else self._abandoned + 1
+                reason = str(error)
             if self._abandoned >= _ABANDONED:
                 raise LinkStuckError(
                     f"{_ABANDONED} clients of the hub in a row did not come back from closing"
                 )
-            if renew:
+            if not reason:
                 continue
-            if loop.time() - start >= _STEADY:
+            if loop.time() - self._proved >= self._timing.patience:
+                raise LinkLostError(
+                    f"no session with the hub for {self._timing.patience:g} s ({reason})"
+                )
+            if loop.time() - self._since >= _STEADY:
                 failures = 0
             failures += 1
-            await self._wait(failures, session.reason)
+            await self._wait(failures, reason)
 
-    def _raise_flag(self, session: Session | None) -> None:
+    async def _attempt(self) -> None:
+        """One session from its beginning to its end, which is that it has to be renewed.
+
+        Raises:
+            LinkError: It broke, or did not come about.
+        """
+        session = Session(await self._clients.make(), self._receiver, self._timing)
         self._session = session
-        if session is None:
-            self._up.clear()
-            self._down.set()
-        else:
+        renew = False
+        try:
+            await session.start()
+            self.sessions += 1
+            self._since = asyncio.get_running_loop().time()
+            log.info("connected to the hub")
             self._down.clear()
             self._up.set()
+            renew = await session.run()
+        finally:
+            self._up.clear()
+            self._down.set()
+            self._session = None
+            self._proved = max(self._proved, session.proved or -math.inf)
+            await session.settle(self._timing.close if renew else 0)
+            self._abandoned = 0 if await session.close() else self._abandoned + 1
+        if not renew:
+            raise LinkError(session.reason)
 
     async def _wait(self, failures: int, reason: str) -> None:
         delay = self._backoff(failures)

@@ -23,12 +23,14 @@ from pydantic import BaseModel
 from bordnetz import __version__
 from bordnetz.edge import durable
 from bordnetz.edge.environment import Environment
+from bordnetz.edge.feed import UNSEEN, Feed
 from bordnetz.edge.inbound import Inbound, Input
 from bordnetz.edge.link import Backoff, HubLink, Timing
 from bordnetz.edge.message import Message
 from bordnetz.edge.methods import Method, Methods, NoPayload
 from bordnetz.edge.metrics import Metrics, MetricsServer
 from bordnetz.edge.outbox import Outbox
+from bordnetz.edge.pace import Pace
 from bordnetz.edge.report import Reporter
 from bordnetz.edge.sender import Sender
 from bordnetz.edge.twin import Refusal, Twin
@@ -105,7 +107,7 @@ class Edge(Generic[M]):
         Args:
             module: Whose surroundings they are.
             environment: Where to keep and show things.
-            timing: Of the hub link.
+            timing: Of the hub link; None: as the environment says.
             backoff: Likewise.
 
         Raises:
@@ -116,6 +118,7 @@ class Edge(Generic[M]):
         self._module = module
         self._environment = environment
         self._started = time.monotonic()
+        timing = timing or environment.link.timing
         self._twin = Twin(module.desired, module.check)
         self._resume()
         self._kept = self._twin.config
@@ -124,7 +127,7 @@ class Edge(Generic[M]):
             Method("status", NoPayload, self._status),
             *module.methods(),
         ]
-        self._reporter = Reporter((timing or Timing()).report)
+        self._reporter = Reporter(timing.report)
         self._reporter.acknowledge(self._twin.acknowledgements)
         inbound = Inbound(
             self._twin, self._reporter, Methods(methods), module.inputs(), self.metrics
@@ -138,7 +141,14 @@ class Edge(Generic[M]):
             age=environment.outbox_days * 86_400 or None,
             newest_first=environment.newest_first,
         )
-        self._sender = Sender(outbox, self._link, self.metrics, pause=environment.commit_seconds)
+        pace = Pace(ceiling=environment.link.ceiling)
+        self._sender = Sender(
+            outbox, self._link, self.metrics, pace=pace, pause=environment.commit_seconds
+        )
+        self._feed: Feed | None = None
+        if environment.link.metrics:
+            settings = environment.link
+            self._feed = Feed(settings.metrics, settings.module, pace, self.metrics)
         self._volatile = Volatile(self._link, self.metrics)
         self._stack = AsyncExitStack()
 
@@ -157,7 +167,10 @@ class Edge(Generic[M]):
             await stack.enter_async_context(self._link)
             await stack.enter_async_context(self._sender)
             reporting = self._reporter.run(self._link, self._twin.settled)
-            for work in (self._judge(), reporting, self._remember()):
+            works = [self._judge(), reporting, self._remember()]
+            if self._feed is not None:
+                works.append(self._feed.run())
+            for work in works:
                 task = asyncio.create_task(work)
                 stack.callback(task.cancel)
             self._stack = stack.pop_all()
@@ -252,6 +265,7 @@ class Edge(Generic[M]):
 
         Raises:
             LinkStuckError: The hub's client hangs.
+            LinkLostError: No session has proved itself for long.
         """
         await self._link.failed()
 
@@ -270,9 +284,18 @@ class Edge(Generic[M]):
             "module": self._module.name,
             "version": __version__,
             "upSeconds": round(time.monotonic() - self._started),
-            "hub": {"connected": self._link.connected, "sessions": self._link.sessions},
+            "hub": self._hub(),
+            "edgeHub": self._feed.state() if self._feed is not None else UNSEEN,
             "outbox": self._sender.state(),
             "desiredVersion": self._twin.version,
+        }
+
+    def _hub(self) -> dict[str, Any]:
+        proved = asyncio.get_running_loop().time() - self._link.proved
+        return {
+            "connected": self._link.connected,
+            "sessions": self._link.sessions,
+            "provedSeconds": round(proved),
         }
 
     # -- the configuration outlives a restart, for the hub may come later than the data

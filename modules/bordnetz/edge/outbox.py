@@ -203,11 +203,15 @@ class Outbox:
             results[safe:] = left + [failed] * (len(letters) - safe - len(left))
         return results
 
-    def take(self, limit: int) -> list[Entry]:
+    def take(self, limit: int, priorities: Sequence[int] = PRIORITIES) -> list[Entry]:
         """Up to ``limit`` messages to send: highest priority first, in each the oldest first.
 
         Where the priority is one of ``newest_first``, the newest.  They will not be taken again,
         nor given up for room, until `release`.  Those that can never be sent are given up.
+
+        Args:
+            limit: So many at most.
+            priorities: Only of these, the highest first.
 
         Raises:
             OutboxError: They cannot be read.
@@ -216,7 +220,7 @@ class Outbox:
             self._expire()
             entries: list[Entry] = []
             try:
-                for priority in PRIORITIES:
+                for priority in priorities:
                     while rows := self._first(priority, limit - len(entries)):
                         for row in rows:
                             message = self._sendable(row)

@@ -9,6 +9,7 @@ Exit codes, for Edge agent starts again whatever has ended:
 =====  ==========================================================================================
 0      ended as asked, or the work was done
 1      an error of the module's own, told in the log
+69     no session with Edge hub for hours, whatever was tried (EX_UNAVAILABLE)
 70     an unexpected error, told in the log (EX_SOFTWARE)
 74     the outbox cannot be opened (EX_IOERR)
 75     the hub's client hangs; a new process is the cure (EX_TEMPFAIL)

@@ -1,4 +1,13 @@
-"""From the outbox to the hub: several messages in flight, each acknowledged by itself."""
+"""From the outbox to the hub: several messages in flight, each acknowledged by itself.
+
+Rules:
+
+1. The message that leaves next is chosen when it may leave, so that whatever is more urgent goes
+   first, also before a backlog of days.
+2. What leaves is paced; urgent messages do not wait for the pace, but are charged to it.
+3. A message whose fate is not known is sent again; one during which the connection broke again and
+   again goes to the back (`Suspects`).
+"""
 
 from __future__ import annotations
 
@@ -9,15 +18,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
 from bordnetz.edge.commits import Commits
-from bordnetz.edge.link import HubLink, LinkError
+from bordnetz.edge.link import HubLink, LinkError, NotConnectedError
 from bordnetz.edge.message import Message
 from bordnetz.edge.metrics import Metrics
-from bordnetz.edge.outbox import Entry, Letter, Outbox, OutboxError
+from bordnetz.edge.outbox import PRIORITIES, Entry, Letter, Outbox, OutboxError
+from bordnetz.edge.pace import Pace
+from bordnetz.edge.suspects import Suspects
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +38,13 @@ T = TypeVar("T")
 WINDOW = 8
 """Messages in flight: enough to hide the round trip (44 ms with Nagle's algorithm and delayed
 acknowledgement, which the SDK leaves on), few enough to lose little order."""
+
+URGENT = PRIORITIES[:3]
+"""Messages of these priorities do not wait for the pace: events and answers, which are few
+and small beside samples."""
+
+OUTAGE = 60.0
+"""After so many seconds without a hub there is a backlog, and a fleet that has one."""
 
 _IDLE = 30.0
 """Acknowledgements that no message takes along are written after so many seconds."""
@@ -46,6 +65,7 @@ class Sender:
         link: HubLink,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        pace: Pace | None = None,
         pause: float = 0.0,
     ) -> None:
         """Prepare; sending starts with ``async with``.
@@ -55,6 +75,7 @@ class Sender:
             link: To the hub.
             metrics: Get the stages ``outbox`` (by priority) and ``hub``.
             clock: Seconds from any fixed point.
+            pace: How fast messages may leave; None: see `Pace`.
             pause: Seconds from one commit to the next at least, while few bytes wait.
         """
         self._outbox = outbox
@@ -67,6 +88,16 @@ class Sender:
         metrics.gauge("outbox_bytes", "Bytes of the outbox' budget in use", lambda: outbox.used)
         metrics.gauge("outbox_set_aside", "Unusable files found", lambda: outbox.set_aside)
         metrics.gauge("outbox_damaged", "Places in files found damaged", lambda: outbox.damaged)
+        self._pace = pace or Pace()
+        self._suspects = Suspects()
+        self._alone = asyncio.Lock()
+        metrics.gauge("hub_pace_bytes", "Bytes/s that may leave", lambda: self._pace.rate.bytes)
+        metrics.gauge(
+            "hub_suspects",
+            "Messages during which the connection broke again and again",
+            lambda: len(self._suspects),
+        )
+        self._waits: set[asyncio.Task[None]] = set()
         self._confirmed = 0
         self._counted: Counter[tuple[str, int]] = Counter()
         self._untold: Counter[tuple[str, int]] = Counter()
@@ -82,6 +113,7 @@ class Sender:
 
     async def __aenter__(self) -> Self:
         self._look()
+        self._pace.changed = self._more.set
         self._tasks = [asyncio.create_task(self._work()) for _ in range(WINDOW)]
         self._tasks.append(asyncio.create_task(self._tidy()))
         self._tasks.append(asyncio.create_task(self._commits.run()))
@@ -93,9 +125,10 @@ class Sender:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._waits]
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
+        await asyncio.wait(tasks)
         await self._commits.store()
         self._tell()
         await self._apart(self._outbox.close)
@@ -162,41 +195,73 @@ class Sender:
     async def _work(self) -> None:
         while True:
             entry = await self._next()
-            size, blocks = entry.message.metered_size, entry.message.blocks
-            self._sent.received()
-            try:
-                await self._link.send(entry.message)
-            except LinkError as error:
-                # The hub may have it all the same: it gets it again under the same name.
-                log.debug("message %d stays in the outbox: %s", entry.sequence, error)
-                self._sent.dropped("unconfirmed")
-                await self._apart(partial(self._outbox.release, entry))
-                self._more.set()
-                continue
-            await self._apart(partial(self._outbox.acknowledge, entry))
-            self._confirmed += 1
-            self._sent.sent()
-            self._bytes.inc(size)
-            self._blocks.inc(blocks)
-            self._stored.sent(1, str(entry.priority))
-            self._look()
-            self._acknowledged.set()
+            if entry not in self._suspects:
+                await self._send(entry)
+            elif self._alone.locked():
+                self._later(entry)
+            else:
+                async with self._alone:
+                    await self._send(entry)
+
+    async def _send(self, entry: Entry) -> None:
+        size, blocks = entry.message.metered_size, entry.message.blocks
+        self._sent.received()
+        try:
+            await self._link.send(entry.message)
+        except LinkError as error:
+            # The hub may have it all the same: it gets it again under the same name.
+            log.debug("message %d stays in the outbox: %s", entry.sequence, error)
+            self._sent.dropped("unconfirmed")
+            if not isinstance(error, NotConnectedError):
+                self._suspects.strike(entry)
+            self._later(entry)
+            return
+        self._suspects.clear(entry)
+        await self._apart(partial(self._outbox.acknowledge, entry))
+        self._confirmed += 1
+        self._sent.sent()
+        self._bytes.inc(size)
+        self._blocks.inc(blocks)
+        self._stored.sent(1, str(entry.priority))
+        self._look()
+        self._acknowledged.set()
+
+    def _later(self, entry: Entry) -> None:
+        """Let a message be sent again, a suspect not before its time."""
+
+        async def release() -> None:
+            await asyncio.sleep(self._suspects.wait(entry))
+            await self._apart(partial(self._outbox.release, entry))
+            self._more.set()
+
+        task = asyncio.create_task(release())
+        self._waits.add(task)
+        task.add_done_callback(self._waits.discard)
 
     async def _next(self) -> Entry:
         """The next message to send, while there is a hub to send it to."""
         async with self._turn:
             while True:
+                before = self._clock()
                 await self._link.up()
+                if self._clock() - before >= OUTAGE:
+                    self._pace.empty()
                 self._more.clear()
+                delay = self._pace.delay()
                 try:
-                    entries = await self._apart(partial(self._outbox.take, 1))
+                    entries = await self._apart(
+                        partial(self._outbox.take, 1, URGENT if delay else PRIORITIES)
+                    )
                 except OutboxError as error:
                     log.warning("%s", error)
                     await asyncio.sleep(_RETRY)
                     continue
                 if entries:
+                    self._pace.spend(entries[0].message.metered_size)
                     return entries[0]
-                await self._more.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay or None):
+                        await self._more.wait()
 
     async def _tidy(self) -> None:
         """Write acknowledgements that no new message has taken along."""

@@ -8,6 +8,9 @@ token, fresh subscriptions and a twin just read.
 
 Every call has a time limit.  A call that exceeded it has an unknown outcome, and the session is
 over.  The SDK's handlers run on its own threads and do nothing but hand over to our loop.
+
+The proof that a session is alive is its twin, read anew: that takes a publish, the hub's answer to
+it, and our subscription to answers.  Whoever reads it also learns what a lost patch has changed.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_HUNG = 3
+"""Requests for a client that were never answered, before no more are made."""
+
 
 class LinkError(BordnetzError):
     """The hub did not confirm: whether it has what was sent is not known."""
@@ -42,11 +48,13 @@ class Timing:
     """Times, in seconds.
 
     Attributes:
-        keep_alive: Of MQTT; a silent hub is noticed after twice this time.
+        keep_alive: Of MQTT; a silent hub is noticed within twice this time.
         connect: For making a client, connecting and subscribing; the SDK waits 60 s for CONNACK.
         call: For one message, twin read or twin patch.
         close: For a clean end of the connection.
-        proof: How often an idle connection has to prove itself by reading the twin.
+        proof: How often a session has to prove itself by reading the twin; without the answer
+            within `call` it is replaced.
+        patience: Without any proof for so long, in spite of new sessions, a new process is tried.
         lifetime: A session is replaced before its token of `token` seconds runs out.
         token: Life of the token that the client logs in with.
         report: Between two patches of the reported properties; Edge hub does not pass them on more
@@ -58,6 +66,7 @@ class Timing:
     call: float = 60.0
     close: float = 2.0
     proof: float = 600.0
+    patience: float = 7200.0
     lifetime: float = 3000.0
     token: int = 3600
     report: float = 5.0
@@ -79,17 +88,50 @@ class Receiver(Protocol):
         """Take a message that a route brought to the input ``source``."""
 
 
+class Clients:
+    """Makes the SDK's clients, of which each serves one session."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._hung: set[asyncio.Future[Any]] = set()
+
+    async def make(self) -> Any:
+        """Make a client from the Edge environment, with a fresh token.
+
+        The SDK waits for the workload API without end.  A request that is never answered holds a
+        thread, and so there is an end to asking again.
+
+        Raises:
+            LinkError: The workload API does not answer, or the environment is not as it must be.
+        """
+        if len(self._hung) >= _HUNG:
+            raise LinkError(f"the workload API has not answered {_HUNG} requests for a client")
+        making = in_thread(lambda: _create(self._timing))
+        self._hung.add(making)
+        making.add_done_callback(self._hung.discard)
+        return await _limited(making, self._timing.connect, "create client")
+
+
 class Session:
-    """A connection to the hub, made by `open`; never reconnected.
+    """A connection to the hub, from `start` to `close`; never reconnected.
 
     Attributes:
         ended: Set when it is of no use any more.
         reason: Why, in words.
+        proved: When the twin was last read, by the event loop's clock; None before the first time.
     """
 
     def __init__(self, client: Any, receiver: Receiver, timing: Timing) -> None:
+        """Prepare; all of it happens on the event loop that runs now.
+
+        Args:
+            client: A new one, of `Clients`.
+            receiver: Takes what the hub sends.
+            timing: Time limits.
+        """
         self.ended = asyncio.Event()
         self.reason = ""
+        self.proved: float | None = None
         self._client = client
         self._receiver = receiver
         self._timing = timing
@@ -97,22 +139,14 @@ class Session:
         self._calls: set[asyncio.Task[Any]] = set()
         self._served: set[asyncio.Task[None]] = set()
 
-    @classmethod
-    async def open(cls, receiver: Receiver, timing: Timing) -> Session:
-        """Make a client from the Edge environment, connect, subscribe and read the twin.
+    async def start(self) -> None:
+        """Connect, subscribe and read the twin.
 
         Raises:
-            LinkError: The hub, its workload API or the environment is not as it must be.
+            LinkError: The hub is not there, refuses, or does not answer.
         """
-        client = await _limited(in_thread(lambda: _create(timing)), timing.connect, "create client")
-        session = cls(client, receiver, timing)
-        try:
-            await _limited(in_thread(session._arm), timing.connect, "connect")
-            await session.read_twin()
-        except BaseException:
-            await session.close()
-            raise
-        return session
+        await _limited(in_thread(self._arm), self._timing.connect, "connect")
+        await self.read_twin()
 
     async def run(self) -> bool:
         """Keep the connection proved until it ends.
@@ -154,6 +188,7 @@ class Session:
             LinkError: The hub did not answer.
         """
         twin = await self._call(self._client.get_twin(), "give the twin")
+        self.proved = self._loop.time()
         self._receiver.twin(twin.get("desired", {}), twin.get("reported", {}))
 
     async def report(self, patch: Mapping[str, Any]) -> None:
@@ -210,13 +245,15 @@ class Session:
     # -- on the SDK's threads
 
     def _arm(self) -> None:
-        """Set the handlers; the first one connects.
+        """Connect and set the handlers; each subscribes and waits for that.
 
-        Input messages come first, for the hub sends those that wait for us as soon as we are
-        there, and the SDK acknowledges and drops one that has no handler.  Connection changes
-        come last, so that each one that is heard of is the end.
+        Connection changes come last, so that each one that is heard of is the end.
         """
         client = self._client
+        # The hub sends messages that wait for us as soon as we are there.  The SDK would
+        # acknowledge and drop them, if it did not know by now that a handler will come.
+        client.on_message_received = None
+        asyncio.run(client.connect())
         client.on_message_received = self._hand_over(self._on_message)
         client.on_method_request_received = self._hand_over(self._on_method)
         client.on_twin_desired_properties_patch_received = self._hand_over(self._on_patch)
@@ -278,9 +315,13 @@ def _sdk() -> Any:
 def _create(timing: Timing) -> Any:
     client = importlib.import_module("azure.iot.device.aio").IoTHubModuleClient
     return client.create_from_edge_environment(
-        keep_alive=timing.keep_alive,
+        # paho-mqtt looks once a second whether it is time for a ping, and then for its answer.
+        keep_alive=max(1, timing.keep_alive - 1),
         sastoken_ttl=timing.token,
         connection_retry=False,
+        # With it, messages that wait inside the SDK when a connection breaks make it connect
+        # again, while we close it, and neither of the two ever ends.
+        auto_connect=False,
         ensure_desired_properties=False,
     )
 

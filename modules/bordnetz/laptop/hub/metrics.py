@@ -1,7 +1,8 @@
 """The hub's counters under the names and labels of Edge hub's built-in metrics.
 
 (IoT Edge documentation, "Access built-in metrics".)  Every one also carries ``iothub``,
-``edge_device`` and ``instance_number``, which is drawn at each start.
+``edge_device`` and ``instance_number``, which is drawn at each start.  A module is named
+``device/module`` there, and by its own name alone in `Metrics.totals`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Summary, genera
 from prometheus_client.metrics import MetricWrapperBase
 
 _COMMON = ("iothub", "edge_device", "instance_number")
+_MODULES = ("id", "from", "to")
+"""Labels whose value is a module, or the device itself."""
 
 
 class Metrics:
@@ -25,7 +28,9 @@ class Metrics:
     def __init__(self, iothub: str, device: str) -> None:
         self._registry = CollectorRegistry()
         self._common = (iothub, device, str(uuid.uuid4()))
+        self._device = device
         self._metrics: dict[str, MetricWrapperBase] = {}
+        self._labels = {name: labels for _, name, labels, _ in _METRICS}
         for kind, name, labels, text in _METRICS:
             self._metrics[name] = kind(
                 f"edgehub_{name}", text, (*_COMMON, *labels), registry=self._registry
@@ -36,13 +41,15 @@ class Metrics:
         counter = self._metrics[name]
         if not isinstance(counter, Counter):
             raise TypeError(f"{name} is not a counter")
-        counter.labels(*self._common, *labels).inc()
+        named = zip(self._labels[name], labels, strict=True)
+        values = [self._named(label, value) for label, value in named]
+        counter.labels(*self._common, *values).inc()
 
     def size(self, module: str, size: int) -> None:
         """Observes the size of a message from a module, bytes."""
         summary = self._metrics["message_size_bytes"]
         if isinstance(summary, Summary):
-            summary.labels(*self._common, module).observe(size)
+            summary.labels(*self._common, self._named("id", module)).observe(size)
 
     def queues(self, lengths: Mapping[tuple[str, int], int]) -> None:
         """Sets the queue lengths, by endpoint and priority."""
@@ -59,6 +66,10 @@ class Metrics:
         """The text that Prometheus scrapes."""
         return generate_latest(self._registry)
 
+    def _named(self, label: str, value: str) -> str:
+        plain = label not in _MODULES or value in ("", "upstream", "unknown", self._device)
+        return value if plain else f"{self._device}/{value}"
+
     def _totals(self) -> Iterator[tuple[str, int]]:
         for family in self._registry.collect():
             if family.type != "counter":
@@ -66,7 +77,8 @@ class Metrics:
             for sample in family.samples:
                 if sample.name.endswith("_total"):
                     labels = {k: v for k, v in sample.labels.items() if k not in _COMMON}
-                    text = ",".join(f"{k}={v}" for k, v in labels.items())
+                    plain = {k: v.removeprefix(f"{self._device}/") for k, v in labels.items()}
+                    text = ",".join(f"{k}={v}" for k, v in plain.items())
                     yield f"{sample.name.removeprefix('edgehub_')}{{{text}}}", int(sample.value)
 
 
