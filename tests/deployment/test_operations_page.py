@@ -55,6 +55,7 @@ def test_it_lists_every_variable_with_its_default() -> None:
     assert rows[settings.PATIENCE][0] == str(plain.link.patience)
     assert rows[settings.BYTES][0] == str(plain.link.ceiling.bytes)
     assert rows[settings.MESSAGES][0] == str(plain.link.ceiling.messages)
+    assert rows[settings.FLOOR_BYTES][0] == f"{plain.link.floor.bytes:g}"
     assert settings.METRICS in rows
 
 

@@ -1,9 +1,12 @@
+import math
+
 import pytest
 
 from bordnetz.edge import environment as names
 from bordnetz.edge.clock import ClockQuality, boot_id, clock_quality
 from bordnetz.edge.environment import Environment, EnvironmentVariableError
-from bordnetz.edge.link import Backoff
+from bordnetz.edge.link import Backoff, Timing
+from bordnetz.edge.pace import Rate
 
 EDGE = dict.fromkeys(names.IOT_EDGE, "nowhere")
 
@@ -63,6 +66,16 @@ def test_metrics_stay_in_the_vehicle_unless_told_otherwise(tmp_path):
         ("BORDNETZ_OUTBOX_DAYS", "-1"),
         ("BORDNETZ_NEWEST_FIRST", "10"),
         ("BORDNETZ_COMMIT_SECONDS", "61"),
+        ("BORDNETZ_HUB_KEEP_ALIVE", "4"),
+        ("BORDNETZ_HUB_PROOF_MINUTES", "0"),
+        ("BORDNETZ_HUB_PATIENCE_MINUTES", "-1"),
+        ("BORDNETZ_HUB_BYTES", "1"),
+        ("BORDNETZ_HUB_MESSAGES", "many"),
+        ("BORDNETZ_HUB_FLOOR", "600000"),
+        ("BORDNETZ_HUB_METRICS", "127.0.0.1:9600"),
+        ("BORDNETZ_HUB_METRICS", "https://edgeHub/metrics"),
+        ("BORDNETZ_HUB_METRICS", "http://:9600"),
+        ("BORDNETZ_HUB_METRICS", "http://edgeHub:96000"),
         ("BORDNETZ_METRICS_ADDRESS", "9601"),
         ("BORDNETZ_METRICS_ADDRESS", "127.0.0.1:99999"),
         ("BORDNETZ_METRICS_ADDRESS", "127.0.0.1:"),
@@ -73,6 +86,30 @@ def test_a_variable_that_makes_no_sense_is_named(tmp_path, name, value):
     variables = {**EDGE, "BORDNETZ_STATE": str(tmp_path), name: value}
     with pytest.raises(EnvironmentVariableError, match=name):
         Environment.read(variables)
+
+
+def test_the_environment_says_how_the_link_to_the_hub_behaves(tmp_path):
+    link = Environment.read(
+        {
+            **EDGE,
+            "BORDNETZ_STATE": str(tmp_path),
+            "BORDNETZ_HUB_KEEP_ALIVE": "10",
+            "BORDNETZ_HUB_PROOF_MINUTES": "3",
+            "BORDNETZ_HUB_PATIENCE_MINUTES": "0",
+            "BORDNETZ_HUB_METRICS": "http://edgeHub:9600/metrics",
+            "BORDNETZ_HUB_BYTES": "8192",
+            "BORDNETZ_HUB_MESSAGES": "3",
+            "BORDNETZ_HUB_FLOOR": "1024",
+        }
+    ).link
+    assert (link.timing.keep_alive, link.timing.proof) == (10, 180)
+    assert link.timing.patience == math.inf
+    assert link.ceiling == Rate(8192, 3)
+    assert link.floor == Rate(1024, 0.2)
+    assert link.module == "nowhere/nowhere"
+    plain = Environment.read({**EDGE, "BORDNETZ_STATE": str(tmp_path)}).link
+    assert plain.timing == Timing()
+    assert plain.metrics == ""
 
 
 def test_without_the_variables_of_iot_edge_the_missing_ones_are_named(tmp_path):

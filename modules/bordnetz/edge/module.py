@@ -141,7 +141,7 @@ class Edge(Generic[M]):
             age=environment.outbox_days * 86_400 or None,
             newest_first=environment.newest_first,
         )
-        pace = Pace(ceiling=environment.link.ceiling)
+        pace = Pace(environment.link.floor, environment.link.ceiling)
         self._sender = Sender(
             outbox, self._link, self.metrics, pace=pace, pause=environment.commit_seconds
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bordnetz.edge.pace import CEILING, Rate
+from bordnetz.edge.pace import CEILING, FLOOR, Rate
 from bordnetz.edge.session import Timing
 
 KEEP_ALIVE = "BORDNETZ_HUB_KEEP_ALIVE"
@@ -16,10 +16,12 @@ PATIENCE = "BORDNETZ_HUB_PATIENCE_MINUTES"
 METRICS = "BORDNETZ_HUB_METRICS"
 BYTES = "BORDNETZ_HUB_BYTES"
 MESSAGES = "BORDNETZ_HUB_MESSAGES"
+FLOOR_BYTES = "BORDNETZ_HUB_FLOOR"
 
 _DEBUGGING = "EdgeHubConnectionString"
 
 _PLAIN = Timing()
+_FLOOR_MESSAGE = FLOOR.bytes / FLOOR.messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class LinkSettings:
             again (BORDNETZ_HUB_PATIENCE_MINUTES); 0: never.
         metrics: URL of Edge hub's metrics (BORDNETZ_HUB_METRICS); "": they are not looked at.
         ceiling: What leaves a second at most (BORDNETZ_HUB_BYTES, BORDNETZ_HUB_MESSAGES).
+        floor: What leaves a second while Edge hub has a backlog (BORDNETZ_HUB_FLOOR, bytes; one
+            message for each 5,120 of them).
         module: ``device/module``, as Edge hub's metrics name this one.
     """
 
@@ -41,6 +45,7 @@ class LinkSettings:
     patience: int = round(_PLAIN.patience / 60)
     metrics: str = ""
     ceiling: Rate = CEILING
+    floor: Rate = FLOOR
     module: str = ""
 
     @classmethod
@@ -60,12 +65,14 @@ class LinkSettings:
             _number(variables, BYTES, round(CEILING.bytes), 4096, 1 << 30),
             _number(variables, MESSAGES, round(CEILING.messages), 1, 10_000),
         )
+        floor = _number(variables, FLOOR_BYTES, round(FLOOR.bytes), 1, round(ceiling.bytes))
         return cls(
             _number(variables, KEEP_ALIVE, plain.keep_alive, 5, 600),
             _number(variables, PROOF, plain.proof, 1, 1440),
             _number(variables, PATIENCE, plain.patience, 0, 10_080),
             url,
             ceiling,
+            Rate(floor, min(floor / _FLOOR_MESSAGE, ceiling.messages)),
             _module(variables),
         )
 
