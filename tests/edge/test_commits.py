@@ -125,3 +125,19 @@ async def test_a_disk_that_fails_is_told_to_all_of_them(outbox, begin, monkeypat
         assert [type(one) for one in await asyncio.wait_for(several, PATIENCE)] == [OutboxError] * 3
     assert await asyncio.wait_for(commits.put(letter(), 1), PATIENCE) is not None
     assert len(outbox) == 1
+
+
+async def test_nobody_waits_for_ever_when_the_work_is_cut_off(outbox):
+    under_way = asyncio.Event()
+
+    async def apart(work):
+        under_way.set()
+        await asyncio.Event().wait()
+
+    commits = Commits(outbox, apart, 0, lambda _: None)
+    running = asyncio.create_task(commits.run())
+    waiting = asyncio.create_task(commits.put(letter(), 1))
+    await asyncio.wait_for(under_way.wait(), PATIENCE)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, PATIENCE)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from .fuse import Mark, Served, Step
 from .scenario import Ended, Scenario, Tell, in_child
-from .states import marks
+from .states import OURS, marks
 from .system import end_with_parent, loop, mount, unmount
 
 # Without auto_da_alloc ext4 does what POSIX promises, and nothing out of kindness.
 OPTIONS = "noauto_da_alloc"
-_BEGIN = "-- the work begins"
-ENDED = "-- the work has ended"
+_BEGIN = f"{OURS}the work begins"
+ENDED = f"{OURS}the work has ended"
 _PAUSE = 0.004
 
 

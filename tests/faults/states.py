@@ -14,6 +14,9 @@ from enum import Enum
 
 from .fuse import Flush, Mark, Step, Write
 
+OURS = "-- "
+"""What marks begin with that are not the work's."""
+
 SECTOR = 512
 BLOCK = 4096
 
@@ -79,8 +82,9 @@ def sample(all_cuts: Sequence[Cut], limit: int, seed: int) -> list[Cut]:
 
 
 def marks(steps: Sequence[Step], position: int) -> list[str]:
-    """What had been told by then."""
-    return [step.text for step in steps[:position] if isinstance(step, Mark)]
+    """What the work had told by then."""
+    told = [step.text for step in steps[:position] if isinstance(step, Mark)]
+    return [text for text in told if not text.startswith(OURS)]
 
 
 class Builder:

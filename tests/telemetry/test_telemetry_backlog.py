@@ -34,6 +34,30 @@ class Disk:
         return len(self.taken)
 
 
+class Slow(Disk):
+    """Keeps who asks waiting until it answers."""
+
+    def __init__(self):
+        super().__init__()
+        self.slow = True
+        self.waiting = []
+
+    async def put(self, make, priority, *, content=None, needs=None, size=0):
+        if self.slow:
+            future = asyncio.get_running_loop().create_future()
+            self.waiting.append(future)
+            self.tried.set()
+            await future
+        return await super().put(make, priority, content=content, needs=needs, size=size)
+
+    def answer(self, refused=()):
+        for place, future in enumerate(self.waiting):
+            if place in refused:
+                future.set_exception(OutboxError("disk is full; free some space"))
+            else:
+                future.set_result(None)
+
+
 def batch(number, size=100, samples=10):
     def make(outbox, sequence):
         return Message("batches", bytes([number]) * size)
@@ -112,6 +136,38 @@ async def test_memory_is_bounded_the_oldest_batches_go_and_are_counted(start, mo
     assert disk.taken.count(b"dictionary") == 1
     assert kept[1:] == list(range(100 - len(kept) + 1, 100))
     assert backlog.stored + backlog.dropped["disk"] == 1000
+
+
+async def test_what_comes_together_is_handed_to_the_disk_together(start):
+    disk = Slow()
+    backlog = start(disk)
+    backlog.add(batch(n) for n in range(5))
+    await disk.tried.wait()
+    await asyncio.sleep(0)
+    assert len(disk.waiting) == 5
+    disk.answer()
+    await backlog.stored_all()
+    assert disk.taken == [bytes([n]) * 100 for n in range(5)]
+
+
+async def test_what_is_with_the_disk_is_not_given_up_and_what_it_refuses_stays(start, monkeypatch):
+    monkeypatch.setattr(room, "LIMIT", 10_000)
+    disk = Slow()
+    backlog = start(disk)
+    backlog.add(batch(n, size=1000) for n in range(5))
+    await disk.tried.wait()
+    await asyncio.sleep(0)
+    backlog.add(batch(n, size=1000) for n in range(5, 20))
+    given_up = backlog.dropped["disk"]
+    assert given_up > 0
+    disk.answer(refused=[1, 3])
+    disk.slow = False
+    await backlog.stored_all()
+    kept = [body[0] for body in disk.taken]
+    assert kept[:3] == [0, 2, 4]
+    assert sorted(kept[:5]) == [0, 1, 2, 3, 4]
+    assert backlog.stored + backlog.dropped["disk"] == 200
+    assert backlog.dropped["disk"] == given_up
 
 
 async def test_what_the_outbox_has_no_room_for_is_counted(start):

@@ -79,7 +79,13 @@ class Commits:
             return
         last = self._outbox.last
         letters = [letter for letter, _ in waiting]
-        results = await self._apart(partial(self._outbox.put_all, letters))
+        try:
+            results = await self._apart(partial(self._outbox.put_all, letters))
+        except BaseException:
+            # Nobody knows what has become of them, and nobody waits for ever.
+            for _, future in waiting:
+                future.cancel()
+            raise
         new: dict[int, Letter] = {}
         refused = []
         for (letter, future), result in zip(waiting, results, strict=True):

@@ -169,6 +169,7 @@ class Outbox:
         safe = 0
         try:
             with self._ready():
+                self._expire()
                 for letter in letters:
                     try:
                         found = self._draft(letter, group)

@@ -41,7 +41,7 @@ HEADER_BYTES = _HEADER.size + _CRC.size
 
 _MARK = b"\xc0MIT"
 _COMMIT = struct.Struct("<4sIQIIIIIQdQd")
-_MESSAGE = struct.Struct("<QQQdIIIBBB")
+_MESSAGE = struct.Struct("<QQQdIIIHHB")
 _CHECKED = len(_MARK) + _CRC.size
 """Where in a commit begins what its check sum covers."""
 
@@ -50,6 +50,8 @@ _GLANCE = 1024
 
 PRIORITIES = range(10)
 """0 is the highest, as in the routes of Edge hub."""
+
+_LONGEST_DIGEST = (1 << 16) - 1
 
 MOST_GONE = 10_000
 """Sequences in one commit."""
@@ -183,10 +185,10 @@ class Draft:
         """Bring a message into the form in which it is stored.
 
         Raises:
-            ValueError: A digest has more than 255 bytes.
+            ValueError: A digest is too long.
         """
-        if max(len(content or b""), len(needs or b"")) > 255:
-            raise ValueError("a digest has 255 bytes at most")
+        if max(len(content or b""), len(needs or b"")) > _LONGEST_DIGEST:
+            raise ValueError(f"a digest has {_LONGEST_DIGEST} bytes at most")
         fields = [message.output, message.content_type, message.content_encoding]
         text = json.dumps([*fields, dict(message.properties)], separators=(",", ":")).encode()
         data = text + message.body
