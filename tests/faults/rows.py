@@ -322,6 +322,16 @@ def _rows() -> Iterator[Row]:
         (),
         _kill_telemetry,
     )
+    for name, calls, error, what in (
+        ("outbox-persisting-no-space", SPACE, "ENOSPC", "that needs space"),
+        ("outbox-persisting-input-output", DISK, "EIO", "that asks the disk"),
+    ):
+        yield Row(
+            name,
+            f"the outbox: {error} once, at every call {what}; stored again by the same process",
+            _CALLS,
+            fail(Persisting(), calls, error),
+        )
     for number in range(len(_kinds(0))):
         for firm, patient, what, limit in pairs:
             name, words, needs, work = _kinds(limit)[number]
