@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bordnetz.edge.message import Message
-from bordnetz.edge.outbox import Letter, Outbox, OutboxError
+from bordnetz.edge.outbox import Entry, Letter, Outbox, OutboxError
 
 from .scenario import Scenario, Tell
 
@@ -134,7 +134,7 @@ def _opened(folder: Path, drawn: int) -> Outbox:
 
 
 def _send(folder: Path, tell: Tell, rounds: int) -> None:
-    """Put and acknowledge by turns; the first message is never acknowledged."""
+    """Put and acknowledge by turns; the first message not before the end, then all there are."""
     with _opened(folder, 1) as outbox:
         outstanding: list[int] = []
         for turn in range(rounds):
@@ -145,12 +145,21 @@ def _send(folder: Path, tell: Tell, rounds: int) -> None:
             _forgotten(outstanding, tell)
             first, *others = outbox.take(4)
             outbox.release(first)
-            for entry in others:
-                tell(f"acknowledging {entry.sequence}")
-                outbox.acknowledge(entry)
-                outstanding.append(entry.sequence)
+            _acknowledge(outbox, others, outstanding, tell)
         outbox.flush()
         _forgotten(outstanding, tell)
+        _acknowledge(outbox, outbox.take(1_000), outstanding, tell)
+        outbox.flush()
+        _forgotten(outstanding, tell)
+
+
+def _acknowledge(
+    outbox: Outbox, entries: Sequence[Entry], outstanding: list[int], tell: Tell
+) -> None:
+    for entry in entries:
+        tell(f"acknowledging {entry.sequence}")
+        outbox.acknowledge(entry)
+        outstanding.append(entry.sequence)
 
 
 def _forgotten(outstanding: list[int], tell: Tell) -> None:

@@ -264,6 +264,9 @@ class Log:
                 self._forget(one)
             left -= inside
             self._free()
+        if len(left) < len(gone):
+            durable.sync_folder(self._folder)
+            self._unsynced = False
         return [number for number in gone if number in left]
 
     def _begin(self, header: Header) -> None:
