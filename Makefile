@@ -10,7 +10,7 @@ ONLY ?=
 PIN_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate
 
-.PHONY: help setup drive test check format bench bench-quick conformance faults sbom pins clean
+.PHONY: help setup drive test test-next check format bench bench-quick conformance faults sbom pins clean
 
 help:  ## What can be typed here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,19 @@ drive: $(VENV)/.ready  ## A vehicle, the telemetry module and a hub on this mach
 
 test: $(VENV)/.ready  ## All tests, two processes a core; JOBS=0 runs them in one
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# What speaks to the hub, with the next release of the SDK.
+NEXT = tests/edge/test_link.py tests/edge/test_link_faults.py tests/edge/test_feed.py \
+	tests/edge/test_volatile.py tests/edge/test_module.py tests/laptop/test_hub_sdk.py
+
+test-next: build/next/.ready  ## The hub link with the next release of the SDK (requirements/next.in)
+	build/next/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(NEXT) $(ARGS)
+
+build/next/.ready: requirements/next.txt pyproject.toml
+	$(PYTHON) -m venv build/next
+	build/next/bin/python -m pip install --quiet --require-hashes -r requirements/next.txt
+	build/next/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
 
 check: $(VENV)/.ready  ## Format, lint, types, import rules; changes nothing
 	$(BIN)/ruff format --check .
@@ -66,6 +79,7 @@ pins:  ## Compile requirements/*.txt anew from pyproject.toml (needs uv)
 	uv pip compile $(PIN_FLAGS) pyproject.toml -o requirements/run.txt
 	uv pip compile $(PIN_FLAGS) --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 	uv pip compile $(PIN_FLAGS) requirements/peers.in -o requirements/peers.txt
+	uv pip compile $(PIN_FLAGS) --extra laptop pyproject.toml requirements/next.in -o requirements/next.txt
 
 clean:  ## Remove what the other targets made
 	rm -rf .venv* build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
