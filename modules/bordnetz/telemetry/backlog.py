@@ -33,7 +33,7 @@ _EACH = 512
 """Bytes of memory that a parcel takes beside its body."""
 
 _ROUNDING = 8192
-"""Bytes of the outbox that a message takes beside its body at most: properties, digests, numbers."""
+"""Bytes of the outbox that a message takes beside its body at most: properties and numbers."""
 
 _TOGETHER = 16
 """Parcels that are handed to the disk at once."""
