@@ -88,5 +88,6 @@ if __name__ == "__main__":
     if os.environ.get("PROBE") != "hangs":
         # What a loaded machine needs; the tests of one that hangs wait for the real limits.
         run.STOP = run.DRAIN = 30
-    run.serve = partial(run.serve, timing=Timing(report=0.1), backoff=Backoff(0.05, 0.3))
+    timing = Timing(report=0.1, patience=float(os.environ.get("PROBE_PATIENCE", "inf")))
+    run.serve = partial(run.serve, timing=timing, backoff=Backoff(0.05, 0.3))
     run.run_module(Probe)

@@ -6,6 +6,7 @@ import urllib.request
 from contextlib import suppress
 
 import pytest
+from hub_fixtures import template
 from hypothesis import given
 from hypothesis import strategies as st
 from link_help import PATIENT, SOON, batch, on, soon, until, upstream
@@ -202,6 +203,28 @@ async def test_while_the_cloud_is_away_the_backlog_stays_in_the_outbox_and_then_
             await soon(sender.drained())
             running.cancel()
             assert len(await upstream(hub, 37)) == 37
+
+
+async def test_what_edge_hub_drops_because_its_time_is_over_is_told(
+    start_hub, tmp_path, ears, monkeypatch
+):
+    route = {"route": "FROM /messages/modules/car/* INTO $upstream", "timeToLiveSecs": 1}
+    brief = template(tmp_path / "brief.json", {"car": {}}, {"brief": route})
+    hub = await asyncio.to_thread(start_hub, brief, name="brief")
+    for name, value in (await on(hub, "env", "car")).items():
+        monkeypatch.setenv(name, value)
+    await on(hub, "fault", "upstream-offline")
+    metrics = Metrics()
+    feed = Feed(hub.control.place.metrics, "vehicle/car", Pace(), metrics, interval=0.05)
+    async with HubLink(ears, PATIENT, SOON) as link:
+        await soon(link.up())
+        running = asyncio.create_task(feed.run())
+        await until(lambda: feed._last is not None)
+        for number in range(3):
+            await soon(link.send(batch(number)))
+        await until(lambda: feed.lost["ttl_expiry"] == 3)
+        running.cancel()
+    assert 'bordnetz_hub_lost_total{reason="ttl_expiry"} 3.0' in metrics.page().decode()
 
 
 async def test_what_edge_hub_drops_for_want_of_a_route_is_told(hub, ears, tmp_path):

@@ -165,7 +165,7 @@ def test_what_stayed_in_the_place_of_what_was_refused_outlives_a_restart(hub, st
     probe.until("put")
     hub.control.set("probe", {"period": -1, "rules": ["a"]})
     kept = probe.state / "desired.json"
-    eventually(lambda: kept.exists() and json.loads(kept.read_text()), lambda now: "rules" in now)
+    eventually(lambda: kept.exists() and "rules" in json.loads(kept.read_text()), bool)
     probe.end()
     hub.kill()
     probe = start(environment)
@@ -221,6 +221,22 @@ def test_a_module_that_cannot_go_on_ends_with_its_own_code(start, variables, cod
     probe = start({}, **variables)
     assert probe.process.wait(PATIENCE) == code
     assert text in probe.log.read_text()
+
+
+def test_a_module_without_its_hub_for_too_long_stores_what_it_has_and_ends_to_be_started_again(
+    hub, start
+):
+    environment = hub.control.env("probe")
+    start(environment).remembering().end()
+    hub.kill()
+    probe = start(environment, PROBE_PATIENCE="3")
+    probe.until("put")
+    assert probe.process.wait(PATIENCE) == 69
+    probe.end()
+    assert "no session with the hub for 3 s" in probe.log.read_text()
+    with Outbox(probe.state / "outbox", 10_000_000) as outbox:
+        kept = {entry.sequence for entry in outbox.take(10_000)}
+    assert set(probe.put) <= kept
 
 
 def test_a_state_folder_has_one_module(hub, start):
