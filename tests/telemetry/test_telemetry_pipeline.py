@@ -233,6 +233,28 @@ def test_full_batches_leave_before_their_window_ends(work):
     assert read(drafts, dictionary)
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_batch_has_no_more_samples_than_there_is_memory_to_encode(work, alike, monkeypatch):
+    monkeypatch.setattr(pipeline_room, "MOST", most := 9_000)
+    pipeline, _, dictionary = work(batchWindow=3600)
+    random = np.random.default_rng(1)
+    drafts, came = [], 0
+    for n in range(8):
+        rest = bytes(8 if alike else 5)
+        data = [random.bytes(8 - len(rest)) + rest for _ in range(pipeline_room.FULL)]
+        drafts += pipeline.take(block(frames(SERIAL, data, EPOCH + n)), 0.0)
+        came += len(data)
+        assert pipeline.held <= most
+        assert pipeline.held + sum(draft.samples for draft in drafts) == pipeline.samples
+    assert drafts
+    # What does not compress away still fills whole blocks.
+    if not alike:
+        blocks = np.array([(draft.max_size + 200) / 4096 for draft in drafts])
+        assert (blocks / np.ceil(blocks) > 0.96).all()
+    drafts += pipeline.flush(0.0)
+    assert len(read(drafts, dictionary)["drive.Plate.Serial", SERIAL][0]) == came
+
+
 def test_snapshot_of_a_pipeline_has_the_row_that_came_last_whatever_its_length(work):
     pipeline, _, _ = work()
     rows = [*motor([1]), *motor([2]), motor([3])[0][:4]]

@@ -30,6 +30,10 @@ from bordnetz.telemetry.thin import Thinner
 FULL = 3072
 """Frames that are decoded at once: more leave the processor's cache, fewer cost more each."""
 
+MOST = 450_000
+"""Samples after which a batch is closed even if it fills fewer blocks than it may: while it is
+encoded each takes some 30 bytes of memory, also where it becomes next to nothing."""
+
 URGENT = 2
 """Batches of this priority and above (that is, 0 to 2) do not wait to fill whole blocks."""
 
@@ -255,7 +259,12 @@ class Pipeline:
             self._began = now
         if not self._writer.rows:  # The window may have begun with a gap, at no frame's time.
             self._first = self._last
-        return self._writer.add(samples)
+        drafts = self._writer.add(samples)
+        # Where all of it fills no block, it leaves all the same.
+        for whole_blocks in (self._whole_blocks, False):
+            if self._writer.samples > MOST:
+                drafts += self._writer.flush(whole_blocks=whole_blocks)
+        return drafts
 
 
 def _parts(frames: Frames) -> Iterator[Frames]:
