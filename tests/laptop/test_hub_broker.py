@@ -455,8 +455,10 @@ def test_the_metrics_are_edge_hubs(bench):
     text = hub.broker.exposition().decode()
     for line in (
         'edgehub_messages_received_total{edge_device="vehicle"',
-        'edgehub_messages_dropped_total{edge_device="vehicle",from="vehicle/a",'
-        'from_route_output="nowhere"',
+        (
+            'edgehub_messages_dropped_total{edge_device="vehicle",from="vehicle/a",'
+            'from_route_output="nowhere"'
+        ),
         'edgehub_queue_length{edge_device="vehicle",endpoint="iothub"',
     ):
         assert line in text
