@@ -15,6 +15,7 @@ INTERFACES = ("vcan0", "vcan1", "vcan2")
 # The longest files, which are begun first: the last one to be begun decides when all are done.
 LONG = (
     "test_telemetry_hour",
+    "test_days_without_cloud",
     "test_drive_update",
     "test_faults",
     "test_drive_command",
@@ -29,6 +30,7 @@ LONG = (
     "test_decode_equals_cantools",
     "test_hub_command",
     "test_link",
+    "test_link_faults",
     "test_module",
     "test_telemetry_state",
     "test_telemetry_bundle",

@@ -110,7 +110,8 @@ def test_metrics_that_cannot_be_read_slow_down(feed, caplog):
 def test_what_edge_hub_drops_is_counted_across_its_restarts_and_told_seldom(caplog):
     now = 0.0
     metrics = Metrics()
-    feed = Feed("http://nowhere", "d/car", Pace(), metrics, clock=lambda: now)
+    reported = []
+    feed = Feed("http://nowhere", "d/car", Pace(), metrics, tell=reported.append, clock=lambda: now)
     feed.see(Look(0, {"no_route": 100}))
     assert feed.lost.total() == 0
     feed.see(Look(0, {"no_route": 103, "ttl_expiry": 1}))
@@ -126,9 +127,11 @@ def test_what_edge_hub_drops_is_counted_across_its_restarts_and_told_seldom(capl
         "Edge hub has dropped 3 messages of ours (no_route)",
         "Edge hub has dropped 1 messages of ours (ttl_expiry)",
     ]
+    assert reported == [{"no_route": 3, "ttl_expiry": 1}]
     now = 601.0
     feed.see(Look(0, {"ttl_expiry": 2, "no_route": 1}))
     assert "Edge hub has dropped 6 messages of ours (ttl_expiry)" in caplog.messages
+    assert reported[1:] == [{"no_route": 4, "ttl_expiry": 7}]
 
 
 async def test_the_stand_in_names_its_metrics_as_we_read_them(hub):

@@ -87,6 +87,7 @@ class Feed:
         pace: Pace,
         metrics: Metrics,
         *,
+        tell: Callable[[Mapping[str, int]], None] | None = None,
         interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -97,12 +98,14 @@ class Feed:
             module: Whose drops are looked for, as ``device/module``.
             pace: To be set.
             metrics: Get counters and gauges.
+            tell: Gets the numbers of lost messages by reason when they grow, but not too often.
             interval: Seconds between two looks.
             clock: Seconds from any fixed point.
         """
         self._address = address
         self._module = module
         self._pace = pace
+        self._tell = tell
         self._interval = interval
         self._clock = clock
         self._last: Look | None = None
@@ -188,6 +191,8 @@ class Feed:
         if self._untold and self._clock() - self._told >= _TELLING:
             for reason, count in sorted(self._untold.items()):
                 log.warning("Edge hub has dropped %d messages of ours (%s)", count, reason)
+            if self._tell is not None:
+                self._tell({reason: self.lost[reason] for reason in REASONS})
             self._untold.clear()
             self._told = self._clock()
 

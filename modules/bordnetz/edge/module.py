@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
+LOST = "hubLost"
+"""The reported property that tells what Edge hub has dropped."""
+
 
 class Module(ABC, Generic[M]):
     """What one Edge module is; everything but `run` has a default.
@@ -129,6 +132,7 @@ class Edge(Generic[M]):
         ]
         self._reporter = Reporter(timing.report)
         self._reporter.acknowledge(self._twin.acknowledgements)
+        self._reporter.set(LOST, UNSEEN["lost"])
         inbound = Inbound(
             self._twin, self._reporter, Methods(methods), module.inputs(), self.metrics
         )
@@ -148,7 +152,13 @@ class Edge(Generic[M]):
         self._feed: Feed | None = None
         if environment.link.metrics:
             settings = environment.link
-            self._feed = Feed(settings.metrics, settings.module, pace, self.metrics)
+            self._feed = Feed(
+                settings.metrics,
+                settings.module,
+                pace,
+                self.metrics,
+                tell=partial(self._reporter.set, LOST),
+            )
         self._volatile = Volatile(self._link, self.metrics)
         self._stack = AsyncExitStack()
 
