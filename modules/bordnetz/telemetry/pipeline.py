@@ -30,7 +30,7 @@ from bordnetz.telemetry.thin import Thinner
 FULL = 3072
 """Frames that are decoded at once: more leave the processor's cache, fewer cost more each."""
 
-MOST = 450_000
+MOST = 300_000
 """Samples after which a batch is closed even if it fills fewer blocks than it may: while it is
 encoded each takes some 30 bytes of memory, also where it becomes next to nothing."""
 
