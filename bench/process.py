@@ -88,7 +88,7 @@ def main(answer: str) -> None:
 
 
 def measure(windows: int = WINDOWS, window: float = WINDOW) -> dict[str, Any]:
-    """CPU shares (%) and resident memory (MiB), most and least, of the windows, and the share of frames decoded."""
+    """Of the windows CPU shares (%) and resident memory (MiB), and the share of frames decoded."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vehicle = load.vehicle(folder)
