@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from batch_samples import DICTIONARY, START, samples, series
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from bordnetz.batch.message import (
     encode_gaps,
 )
 from bordnetz.batch.reader import Reader, decode_batch
+from bordnetz.cli import bordnetz
 from bordnetz.series import Cause, Gap, Samples
 
 MS, S = 1_000_000, 1_000_000_000
@@ -153,6 +155,27 @@ def test_boots_are_forgotten_the_one_not_heard_of_for_longest_first() -> None:
         (batch,) = reader.read(message(number, UPTIME, RIGHT, Clock.SYNCHRONISED, boot))
         boots.see(batch.header)
     assert [boot for _, boot in boots._good] == [1, 3]
+
+
+def test_cat_dates_what_was_told_before_the_clock_was_right_if_it_is_asked_to(tmp_path) -> None:
+    (tmp_path / "1.bin").write_bytes(message(1, UPTIME, 5 * S, Clock.UNSYNCHRONISED))
+    (tmp_path / "2.bin").write_bytes(encode_dictionary(DICTIONARY, 7).finish(1, 2))
+    (tmp_path / "3.bin").write_bytes(message(3, UPTIME + S, RIGHT, Clock.SYNCHRONISED))
+    (tmp_path / "4.bin").write_bytes(b"no batch")
+
+    def times(*options: str) -> list[str]:
+        result = CliRunner().invoke(bordnetz, ["cat", *options, "--format", "csv", str(tmp_path)])
+        assert "4.bin: batch: does not end with a check sum" in result.stderr
+        return [line.split(",")[0] for line in result.stdout.splitlines()[1:]]
+
+    assert times() == ["1970-01-01T00:08:25.000Z", "2023-11-14T22:13:21.000Z"]
+    assert times("--dated") == ["2023-11-14T22:13:20.000Z", "2023-11-14T22:13:21.000Z"]
+
+
+def test_cat_cannot_read_standard_input_twice() -> None:
+    result = CliRunner().invoke(bordnetz, ["cat", "--dated", "-"], input=b"")
+    assert result.exit_code == 2
+    assert "reads twice" in result.stderr
 
 
 def forged(**fields: object) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -11,7 +12,7 @@ import click
 
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.message import MAX_BYTES
-from bordnetz.batch.reader import Reader
+from bordnetz.batch.reader import Envelope, Reader
 from bordnetz.batch.show import FORMATS, Format, Selection
 
 
@@ -39,9 +40,19 @@ from bordnetz.batch.show import FORMATS, Format, Selection
     help="Only signals whose qualified name matches, e.g. 'drive.*.Speed'; may be repeated.",
 )
 @click.option("--raw", is_flag=True, help="Raw values, without factor, offset and value table.")
+@click.option(
+    "--dated",
+    is_flag=True,
+    help="Times by the right clock, where a batch of the same start of the machine has one.",
+)
 @click.pass_context
 def cat(
-    context: click.Context, paths: tuple[Path, ...], form: str, globs: tuple[str, ...], raw: bool
+    context: click.Context,
+    paths: tuple[Path, ...],
+    form: str,
+    globs: tuple[str, ...],
+    raw: bool,
+    dated: bool,
 ) -> None:
     """Show batches and dictionaries.
 
@@ -54,10 +65,19 @@ def cat(
     A gap is a time in which a bus was not listened to.  It is told when it begins and again, with
     its length, when it is over: in csv a row BUS.* with quality "notListening CAUSE" and the
     seconds as value, in jsonl an object with "gap", "cause" and "seconds".
+
+    Until its clock is right, a machine tells wrong times, of 1970 for instance.  With --dated these
+    are put right, if one of the files tells more; they are read twice then.
     """
     reader = Reader()
     show: Format = FORMATS[form](sys.stdout, Selection(globs, raw=raw))
     failed = False
+    if dated:
+        if any(str(path) == "-" for path in paths):
+            raise click.UsageError("--dated reads twice, which standard input does not allow")
+        for _, data in _messages(paths):
+            with suppress(BatchError):  # Which is told when it is read again.
+                reader.boots.see(Envelope(data).header)
     for name, data in _messages(paths):
         try:
             batches = reader.read(data)
@@ -66,7 +86,7 @@ def cat(
             failed = True
             continue
         for batch in batches:
-            show.write(batch)
+            show.write(reader.boots.correct(batch) if dated else batch)
     if reader.damaged:
         click.echo(
             f"bordnetz: {reader.damaged} batches are not shown: read before their dictionary, they "
