@@ -167,6 +167,22 @@ def test_what_cannot_be_understood_is_left_out_alone(text: str, signal: str, rea
     assert problem.reason.startswith(reason)
 
 
+@pytest.mark.parametrize("bits", ["0", "65", "18446744073709551616"])
+def test_a_multiplexer_of_impossible_length_costs_itself_and_its_branches(bits: str) -> None:
+    text = f"""BO_ 3 Muxed: 8 X
+ SG_ Top M : 0|{bits}@1- (1,0) [0|0] "" X
+ SG_ Low m1 : 8|8@1+ (1,0) [0|0] "" X
+VAL_ 3 Top 1 "one" ;
+"""
+    messages, problems = read(f"{BEFORE}{text}{BEHIND}")
+    assert {name: names(each) for name, each in messages.items()} == {
+        "Before": ["S"],
+        "Muxed": [],
+        "Behind": ["S"],
+    }
+    assert [problem.signal for problem in problems] == ["Top", "Low"]
+
+
 @pytest.mark.parametrize("header", ["BO_ 3 : 8 X", "BO_ x M: 8 X", "B0_ 3 M: 8 X", "BO 3 M : 8 X"])
 def test_signals_of_a_message_that_cannot_be_read_do_not_become_those_of_another(
     header: str,

@@ -85,6 +85,31 @@ def test_a_bad_value_keeps_the_old_one_and_says_which_field_and_why():
     assert answer["ad"] == "batchWindow: Input should be greater than or equal to 0.1"
 
 
+@pytest.mark.parametrize("version", ["\ud800", None, [1], {}, 1.5])
+def test_a_version_that_is_no_number_is_none(version):
+    twin = twin_of(batchWindow=5)
+    assert not twin.patch({"batchWindow": 6, "$version": version})
+    twin.replace({"batchWindow": 6, "\ud800": 1, "$version": version})
+    assert (twin.config.batch_window, twin.version) == (6, 0)
+    assert twin.acknowledgements["\ud800"]["ac"] == 400
+    assert not twin.patch({"batchWindow": 7, "$version": version})
+
+
+@pytest.mark.parametrize("levels", [1, 20, 400, 900])
+def test_what_is_nested_deeply_is_refused_like_all_that_is_wrong(levels):
+    deep = 5
+    for level in range(levels):
+        deep = [deep] if level % 2 else {"a": deep}
+    twin = twin_of(batchWindow=5)
+    assert twin.patch({"batchWindow": deep, "unknown": deep, "$version": 2})
+    twin.replace({"batchWindow": deep, "unknown": deep, "$version": 3})
+    assert twin.config.batch_window == 5
+    assert {name: one["ac"] for name, one in twin.acknowledgements.items()} == {
+        "batchWindow": 400,
+        "unknown": 400,
+    }
+
+
 def test_a_bad_value_costs_its_neighbours_nothing():
     twin = twin_of(batchWindow="soon", collect=[{"match": "a"}])
     assert twin.config.batch_window == 10

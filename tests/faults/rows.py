@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .buses import bus_faults, kernel
 from .calls import DISK, SPACE, fail_everywhere, kill_everywhere, kill_twice
 from .campaign import Fate, Updating
 from .clocks import clock_jumps
 from .controls import Overwriting, Replacing
+from .doors import DOORS
+from .hostile import hostile
 from .metadata import Checking
 from .outbox import Persisting, Sending
 from .record import Places, Record, fresh, record
@@ -261,6 +264,21 @@ def _rows() -> Iterator[Row]:
         _CRASH,
         crash(Replacing(synced=True), 10_000),
     )
+    yield Row(
+        "buses",
+        "interfaces down and up, floods, bus-off, wrong bit rates, DBC files swapped under load",
+        (kernel(),),
+        bus_faults(
+            {"down-up": 60, "flood": 10, "bus-off": 60, "wrong-bitrate": 30, "dbc-swap": 60}
+        ),
+    )
+    for door in DOORS:
+        yield Row(
+            f"hostile-{door.name}",
+            f"{door.what}, made worse in every way: read, or refused with its error",
+            (),
+            hostile(door.name, 100_000),
+        )
     # Of each: what is done to a machine that works, and to one with a disk that does not.
     pairs: Sequence[tuple[Scenario, Scenario, str, int]] = (
         (sending := Sending(), sending, "the outbox", 1_200),

@@ -196,7 +196,8 @@ def _fields(message: StatedMessage, room: int) -> tuple[list[Field], list[_Fault
     for signal in message.signals:
         if signal.selector is not None:
             known.setdefault(signal.selector, set()).update(selection.get(signal.key, ()))
-        if signal.selects:  # A branch without signals is known by the value table alone.
+        # A branch without signals is known by the value table alone.
+        if signal.selects and good.get(signal.key) is signal:
             low, high = _bounds(signal)
             named = (value for value in signal.choices if low <= value <= high)
             known.setdefault(signal.key, set()).update(named)

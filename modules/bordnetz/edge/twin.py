@@ -45,6 +45,9 @@ that matches decides: without one of them, what it was to decide falls to anothe
 PRIVATE = "private"
 """In the annotation of a property with URLs that carry access rights in their query."""
 
+DEEPEST = 16
+"""Levels of a desired section that are looked at: IoT Hub has 10, no model more."""
+
 _UNKNOWN_SHOWN = 10
 _REASONS_SHOWN = 3
 _REASON = 500
@@ -138,17 +141,18 @@ class Twin(Generic[M]):
 
     def replace(self, desired: Mapping[str, Any]) -> None:
         """Take the whole desired section."""
-        if desired != self._desired:
-            self._see(dict(desired))
+        shallow = _cut(desired, DEEPEST)
+        if shallow != self._desired:
+            self._see(shallow)
 
     def patch(self, patch: Mapping[str, Any]) -> bool:
         """Take a change; False if it is not the one that follows what we have."""
-        seen, version = self._desired.get("$version", 0), patch.get("$version")
-        if version == seen:
+        seen, version = _version(self._desired), _version(patch)
+        if version == seen and seen:
             return True
         if version != seen + 1 or not seen:
             return False
-        self._see(merged(self._desired, patch))
+        self._see(merged(self._desired, _cut(patch, DEEPEST)))
         return True
 
     def recheck(self) -> None:
@@ -202,7 +206,7 @@ class Twin(Generic[M]):
             self._changed = asyncio.Event()
 
     def _judged(self, desired: dict[str, Any], doubted: bool) -> _Judgement[M]:
-        version = desired.get("$version", 0)
+        version = _version(desired)
         properties = {k: v for k, v in desired.items() if not k.startswith("$")}
         unknown = sorted(properties.keys() - self._known)
         wanted = {name: value for name, value in properties.items() if name in self._known}
@@ -292,6 +296,21 @@ class Twin(Generic[M]):
                 if old is not None:
                     place[str(step)] = copy.deepcopy(old)
         return result
+
+
+def _cut(value: Any, levels: int) -> Any:
+    """The value without what lies deeper, for a few hundred levels end what looks at them."""
+    if isinstance(value, Mapping):
+        return {name: _cut(one, levels - 1) for name, one in value.items()} if levels else None
+    if isinstance(value, list):
+        return [_cut(one, levels - 1) for one in value] if levels else None
+    return value
+
+
+def _version(document: Mapping[str, Any]) -> int:
+    """The ``$version`` of a desired section; 0 for what is no number."""
+    version = document.get("$version", 0)
+    return version if isinstance(version, int) else 0
 
 
 def merged(document: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -390,5 +409,6 @@ def _fitted(acknowledgements: dict[str, Any]) -> dict[str, Any]:
 
 
 def json_size(value: Any) -> int:
-    """Bytes of a value as JSON."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    """Bytes of a value as JSON; it may have surrogates that no UTF-8 has."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode(errors="surrogatepass"))
