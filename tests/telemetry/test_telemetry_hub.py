@@ -24,8 +24,10 @@ from telemetry_help import (
 )
 
 from bordnetz.batch.message import Clock, Resolution
+from bordnetz.can.clock import Wall, boot_ns
 from bordnetz.can.errors import BusError
 from bordnetz.can.frames import ERROR, FD_BYTES, REMOTE
+from bordnetz.edge.clock import boot_id
 from bordnetz.edge.outbox import Outbox
 
 ALL = [{"match": "*"}]
@@ -64,6 +66,26 @@ def test_what_the_twin_asks_for_arrives_in_the_cloud_as_it_was_on_the_bus(deploy
     assert cloud.values("drive.Wide.Last")[0] == [int.from_bytes(bytes(range(56, 64)), "little")]
     assert cloud.values("truck.EEC1.EngineSpeed")[0] == [800.0, 900.0]
     assert module.end() == 0
+
+
+def test_a_batch_tells_its_times_by_the_wall_clock_and_since_the_start_of_the_machine(
+    deploy, start, car
+):
+    hub = deploy(collect=ALL, timeResolution="us", batchWindow=0.5)
+    start(hub).collecting()
+    before = boot_ns()
+    car.count(range(300))
+    received(hub, 300)
+    after = boot_ns()
+    cloud = delivered(hub)
+    stamps = [batch.header.stamp for batch in cloud.batches.values()]
+    assert {stamp.boot for stamp in stamps} == {boot_id()}
+    assert cloud.values("drive.Motor.Count")[0] == list(range(300))
+    for batch in cloud.batches.values():
+        ahead = batch.header.stamp.ahead
+        assert abs(ahead - Wall().ahead) < 1_000_000
+        since_boot = batch.samples.time - ahead
+        assert before - 10_000 <= since_boot.min() <= since_boot.max() <= after + 10_000
 
 
 def test_messages_say_what_they_are_without_being_opened(deploy, start, car):
