@@ -84,7 +84,7 @@ def test_a_predictor_that_no_longer_can_be_is_replaced() -> None:
     read_back(block(0, motor, probe), memory)
     chosen = memory.series(block(0, motor, probe)).choice
     assert chosen is None  # It is remembered column by column until somebody asks.
-    recalled = memory.recall(memory.series(block(0, motor, probe)))
+    recalled = memory.recall(memory.series(block(0, motor, probe)), 7 * ROWS)
     kinds = recalled.predictor.tolist()
     assert kinds[3] == kinds[6] == Predictor.SISTER
     assert kinds[4] == Predictor.COUNTER
@@ -105,14 +105,14 @@ def test_a_column_follows_its_sister_also_when_others_have_come_between() -> Non
     memory = Memory(DICTIONARY)
     motor, probe = drive(1)
     read_back(block(0, motor), memory)
-    alone = memory.recall(memory.series(block(0, motor)))
+    alone = memory.recall(memory.series(block(0, motor)), 5 * ROWS)
     assert alone.predictor[2] == Predictor.SISTER
     assert alone.lag[2] == 1
     read_back(block(0, motor, probe), memory)  # Unknown, so all is looked for again.
-    both = memory.recall(memory.series(block(0, motor, probe)))
+    both = memory.recall(memory.series(block(0, motor, probe)), 7 * ROWS)
     assert both.predictor[3] == Predictor.SISTER
     assert both.lag[3] == 1
-    again = memory.recall(memory.series(block(0, motor)))
+    again = memory.recall(memory.series(block(0, motor)), 5 * ROWS)
     assert again.predictor[2] == Predictor.SISTER
     assert again.lag[2] == 1
 
@@ -125,6 +125,16 @@ def test_what_is_remembered_costs_next_to_no_bytes() -> None:
         with_memory += read_back(sent, memory)
         without += read_back(sent, Memory(DICTIONARY))
     assert with_memory < without * 1.02
+
+
+def test_a_batch_that_is_larger_than_expected_is_looked_at_anew() -> None:
+    memory = Memory(DICTIONARY)
+    still = [np.full(ROWS, 7) for _ in range(4)]
+    read_back(block(0, still), memory)
+    rows = np.arange(ROWS)
+    moving = [rows * 90, rows * rows, rows % 16, rows * 7 + rows % 3]
+    sent = block(ROWS, moving)
+    assert read_back(sent, memory) == read_back(sent, Memory(DICTIONARY))
 
 
 def test_a_memory_is_bounded_whatever_series_come() -> None:

@@ -1,8 +1,9 @@
 """What a writer remembers of the batches before.
 
 Most batches have the same series as the one before, and what suits a signal changes slowly.  What
-follows from the series alone is worked out once, and predictors are looked for, which takes longer
-than all the rest, only in every `_ANEW`-th batch and where a column is new.
+follows from the series alone is worked out once.  Predictors are looked for, which takes longer
+than all the rest, only in every `_ANEW`-th batch, where a column is new, and where a batch is
+larger than expected.  Of some hundred numbers, though, a look is worth a tenth of the bytes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from bordnetz.series import Samples
 
 _ANEW = 16
 """Batches until all predictors are looked for again."""
+
+_SURPRISE = 1.08
+"""Times the bytes of the last look that are not yet a reason for another."""
+
+_FEW, _MANY = 64, 1024
+"""Fewer numbers cost the same whatever predicts them, more are like those before."""
 
 _MOST = 64
 """Sets of series that are remembered."""
@@ -73,6 +80,7 @@ class Memory:
         self._sister = np.zeros(columns, np.int64)
         self._known: dict[bytes, Series] = {}
         self._left = 0
+        self._each = 0.0
         self.repeats = False
 
     def series(self, samples: Samples) -> Series | None:
@@ -103,9 +111,9 @@ class Memory:
         self._known[_key(samples)] = series
         return series
 
-    def recall(self, series: Series) -> Choice | None:
-        """How the columns were predicted last; None where it has to be looked for."""
-        if not self._left:
+    def recall(self, series: Series, numbers: int) -> Choice | None:
+        """How the columns of so many numbers were predicted last; None where to look for it."""
+        if not self._left or _FEW <= numbers < _MANY:
             return None
         self._left -= 1
         if series.choice is None:
@@ -121,8 +129,13 @@ class Memory:
             series.choice = Choice(predictor, self._factor[columns], lag)
         return series.choice
 
-    def learn(self, series: Series, choice: Choice) -> None:
-        """Remember how columns are predicted."""
+    def is_surprised(self, size: int, numbers: int) -> bool:
+        """Whether a batch's columns took more bytes than the last ones, which is worth a look."""
+        return size > self._each * numbers * _SURPRISE
+
+    def learn(self, series: Series, choice: Choice, size: int, numbers: int) -> None:
+        """Remember how columns are predicted, and that so many numbers took so many bytes."""
+        self._each = size / numbers
         columns = series.columns
         self._predictor[columns] = choice.predictor
         self._factor[columns] = choice.factor

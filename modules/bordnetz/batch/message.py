@@ -252,12 +252,20 @@ def encode_batch(
     span = int(ticks.max())
     if span <= _INT32.max:
         ticks = ticks.astype(samples.values.dtype)  # Which a writer keeps short.
-    known = memory.recall(series)
+    numbers = len(ticks) + len(samples)
+    known = memory.recall(series, numbers)
     encoded, choice = columns.encode(
         np.concatenate((ticks, samples.values)), rows[series.source], known
     )
+    if known is not None and memory.is_surprised(len(encoded), numbers):
+        # Others may suit the samples better by now.
+        known, before = None, encoded
+        encoded, choice = columns.encode(
+            np.concatenate((ticks, samples.values)), rows[series.source]
+        )
+        encoded = min(encoded, before, key=len)
     if known is None:
-        memory.learn(series, choice)
+        memory.learn(series, choice, len(encoded), numbers)
     message = pb.Message(
         major=MAJOR,
         minor=MINOR,
