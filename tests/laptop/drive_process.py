@@ -92,7 +92,7 @@ class Drive:
 
     def until_driving(self) -> None:
         """Wait until the simulated car has been started."""
-        self.until("drives", lambda: "buses" in self.out)
+        self.until("drives", lambda: ", hub at " in self.out)
 
     @property
     def control(self) -> Control:
