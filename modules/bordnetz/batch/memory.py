@@ -131,7 +131,7 @@ class Memory:
 
     def is_surprised(self, size: int, numbers: int) -> bool:
         """Whether a batch's columns took more bytes than the last ones, which is worth a look."""
-        return size > self._each * numbers * _SURPRISE
+        return numbers >= _MANY and size > self._each * numbers * _SURPRISE
 
     def learn(self, series: Series, choice: Choice, size: int, numbers: int) -> None:
         """Remember how columns are predicted, and that so many numbers took so many bytes."""
