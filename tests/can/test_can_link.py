@@ -123,12 +123,16 @@ async def test_the_state_of_a_controller_is_known_before_anything_happens_on_its
             # Who takes the interface down and up makes it well, and no error frame tells it.
             ip("set", name, "down")
             ip("set", name, "up")
-            block = await read_until(source, knows)
-            assert block.health.state.tolist() == [ErrorState.ACTIVE]
+            await read_until(source, active)
 
 
 def knows(block: Block) -> bool:
     return block.health is not None and (block.health.state != ErrorState.UNKNOWN).any()
+
+
+def active(block: Block) -> bool:
+    """Bus-off may have been told twice before: by its frame, and by the interface's change."""
+    return block.health is not None and block.health.state.tolist() == [ErrorState.ACTIVE]
 
 
 @pytest.mark.vcan
