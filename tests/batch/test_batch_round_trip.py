@@ -11,8 +11,9 @@ from bordnetz.batch.bits import bit_lengths, join, pack, unpack, words
 from bordnetz.batch.blocks import cut, empty, merge
 from bordnetz.batch.columns import decode, encode
 from bordnetz.batch.message import Clock, Resolution, Stamp, encode_batch
-from bordnetz.batch.predict import fold, unfold
+from bordnetz.batch.predict import Predictor, fold, unfold
 from bordnetz.batch.reader import decode_batch
+from bordnetz.batch.take import Choice
 from bordnetz.series import Samples
 
 STAMP = Stamp(boot=0xFEDCBA9876543210, clock=Clock.SYNCHRONISED)
@@ -77,6 +78,21 @@ def test_a_long_column_of_large_numbers_comes_back(top: int) -> None:
     values = np.sort(rng.integers(0, top, int(rows.sum())))
     values[:700_000:2] -= top // 3
     assert np.array_equal(decode(encode(values, rows)[0], rows), values)
+
+
+@pytest.mark.parametrize("base", [0, 2**31 - 99, 2**31, 2**40, -(2**40), 2**63 - 999])
+@pytest.mark.parametrize("known", [None, *Predictor])
+def test_numbers_near_each_other_come_back_wherever_they_are(
+    base: int, known: Predictor | None
+) -> None:
+    rng = np.random.default_rng(5)
+    rows = np.array([3000, 3000])
+    values = base + rng.integers(-90, 90, int(rows.sum()))
+    choice = None
+    if known is not None:
+        kinds = np.array([Predictor.DIFFERENCE_1, known])
+        choice = Choice(kinds, np.array([0, 1 << 16]), np.array([0, 1]))
+    assert np.array_equal(decode(encode(values, rows, choice)[0], rows), values)
 
 
 @given(samples(), st.sampled_from(Resolution))

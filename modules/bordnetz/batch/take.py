@@ -23,6 +23,8 @@ _SMALL = 4096
 
 _LARGE = 2.0**62
 
+_INT32 = np.iinfo(np.int32)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -97,7 +99,7 @@ def take(values: NDArray[Any], rows: I64, starts: I64, choice: Choice, shift: in
         shift: `slope_shift` of all columns of the batch.
     """
     # Little is moved in 64 bits as soon as it is known to fit 32.
-    near = len(values) > _SMALL and int(values.max()) - int(values.min()) < NARROW
+    near = len(values) > _SMALL and _is_narrow(int(values.min()), int(values.max()))
     x: NDArray[Any] = values.astype(np.int32 if near else np.int64, copy=False)
     choice = _possible(choice, x, rows, starts)
     _, _, line, floor, counter, sister = choice.where
@@ -136,6 +138,11 @@ def take(values: NDArray[Any], rows: I64, starts: I64, choice: Choice, shift: in
         head[floor] = low
         residuals[at] = (y - low.repeat(length)).view(f"u{y.itemsize}")
     return Taken(choice, head, factor, residuals)
+
+
+def _is_narrow(low: int, high: int) -> bool:
+    """Whether 32 bits hold the values, and their residuals."""
+    return high - low < NARROW and low >= _INT32.min and high <= _INT32.max
 
 
 def _possible(choice: Choice, x: NDArray[Any], rows: I64, starts: I64) -> Choice:
