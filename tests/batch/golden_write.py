@@ -7,13 +7,14 @@ are never written again: they are what vehicles in the field have sent.
 """
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 from batch_samples import DICTIONARY, GROUPS, START, column
 
 from bordnetz.batch.dictionary import Dictionary
+from bordnetz.batch.losses import Loss, LossCause, encode_losses
 from bordnetz.batch.message import (
     MAJOR,
     Clock,
@@ -105,6 +106,19 @@ def gaps() -> tuple[Gap, ...]:
     )
 
 
+def losses() -> tuple[Loss, ...]:
+    """Every cause: with both clocks, with one, with none, before 1970."""
+    end = START + 90_000_000_000
+    return (
+        Loss(LossCause.BUDGET, "default", 7, 12, 3_400, START, end, Clock.SYNCHRONISED, AHEAD),
+        Loss(LossCause.AGE, "cold start", 2**64 - 1, 1, 0, START, START, Clock.UNKNOWN, AHEAD),
+        Loss(LossCause.SIZE, "default", 8, 1, 2**40, -7_000_000, end, Clock.UNSYNCHRONISED),
+        Loss(LossCause.DISK, "", 0, 3, 5, START, end),
+        Loss(LossCause.DAMAGED, "", batches=2),
+        Loss(LossCause.UNKNOWN, "", batches=1),
+    )
+
+
 def main() -> None:
     """Write what is not there yet."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -126,6 +140,7 @@ def main() -> None:
         .finish(5, 4),
         "5-gaps": encode_gaps(gaps(), DICTIONARY, stamp).finish(5, 5),
         "6-since-boot": encode_batch(by_boot, DICTIONARY, live).telling(told, live).finish(5, 6),
+        "7-losses": encode_losses(losses()).finish(5, 7),
     }
     nothing = replace(truck(), **{name: np.empty(0, np.int64) for name in FIELDS})
     contents = {
@@ -135,6 +150,7 @@ def main() -> None:
         "4-judged": judged()[0],
         "5-gaps": nothing,
         "6-since-boot": truck(),
+        "7-losses": nothing,
     }
     for name, message in messages.items():
         file = FOLDER / f"{name}.bin"
@@ -151,6 +167,8 @@ def main() -> None:
                 text["gaps"] = [[gap.bus, gap.cause, gap.start, gap.end] for gap in some]
             if name == "6-since-boot":
                 text["ahead"] = AHEAD
+            if name == "7-losses":
+                text["losses"] = [astuple(loss) for loss in losses()]
             file.with_suffix(".json").write_text(json.dumps(text) + "\n")
 
 

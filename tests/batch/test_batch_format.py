@@ -45,6 +45,8 @@ def test_every_released_version_is_read_as_it_was_written(version: str) -> None:
         unit = batch.header.stamp.resolution.ns
         gaps = [[gap.bus, gap.cause, gap.start, gap.end] for gap in batch.gaps]
         assert gaps == content.pop("gaps", [])
+        losses = [[*dataclasses.astuple(loss)] for loss in batch.losses]
+        assert losses == content.pop("losses", [])
         assert (batch.samples.quality is None) == ("quality" not in content)
         assert batch.header.stamp.ahead == content.pop("ahead", None)
         for field, numbers in content.items():

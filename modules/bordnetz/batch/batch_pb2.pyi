@@ -24,6 +24,15 @@ class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAUSE_DOWN: _ClassVar[Cause]
     CAUSE_ABSENT: _ClassVar[Cause]
     CAUSE_FAILED: _ClassVar[Cause]
+
+class LossCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LOSS_UNKNOWN: _ClassVar[LossCause]
+    LOSS_BUDGET: _ClassVar[LossCause]
+    LOSS_AGE: _ClassVar[LossCause]
+    LOSS_SIZE: _ClassVar[LossCause]
+    LOSS_DAMAGED: _ClassVar[LossCause]
+    LOSS_DISK: _ClassVar[LossCause]
 MILLISECOND: Resolution
 MICROSECOND: Resolution
 UNKNOWN: Clock
@@ -33,9 +42,15 @@ CAUSE_UNKNOWN: Cause
 CAUSE_DOWN: Cause
 CAUSE_ABSENT: Cause
 CAUSE_FAILED: Cause
+LOSS_UNKNOWN: LossCause
+LOSS_BUDGET: LossCause
+LOSS_AGE: LossCause
+LOSS_SIZE: LossCause
+LOSS_DAMAGED: LossCause
+LOSS_DISK: LossCause
 
 class Message(_message.Message):
-    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "synchronised", "unsynchronised", "unknown", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "quality", "quality_run", "gap", "outbox", "sequence", "check")
+    __slots__ = ("major", "minor", "dictionary", "dictionary_zstd", "boot", "first", "span", "resolution", "clock", "synchronised", "unsynchronised", "unknown", "campaign", "campaign_version", "group", "count", "id", "missing", "columns", "columns_zstd", "quality", "quality_run", "gap", "loss", "outbox", "sequence", "check")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     MINOR_FIELD_NUMBER: _ClassVar[int]
     DICTIONARY_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +74,7 @@ class Message(_message.Message):
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     QUALITY_RUN_FIELD_NUMBER: _ClassVar[int]
     GAP_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
     OUTBOX_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CHECK_FIELD_NUMBER: _ClassVar[int]
@@ -85,10 +101,11 @@ class Message(_message.Message):
     quality: bytes
     quality_run: _containers.RepeatedScalarFieldContainer[int]
     gap: _containers.RepeatedCompositeFieldContainer[Gap]
+    loss: _containers.RepeatedCompositeFieldContainer[Loss]
     outbox: int
     sequence: int
     check: int
-    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., synchronised: _Optional[int] = ..., unsynchronised: _Optional[int] = ..., unknown: _Optional[int] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., quality: _Optional[bytes] = ..., quality_run: _Optional[_Iterable[int]] = ..., gap: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
+    def __init__(self, major: _Optional[int] = ..., minor: _Optional[int] = ..., dictionary: _Optional[bytes] = ..., dictionary_zstd: _Optional[bytes] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., resolution: _Optional[_Union[Resolution, str]] = ..., clock: _Optional[_Union[Clock, str]] = ..., synchronised: _Optional[int] = ..., unsynchronised: _Optional[int] = ..., unknown: _Optional[int] = ..., campaign: _Optional[str] = ..., campaign_version: _Optional[int] = ..., group: _Optional[_Iterable[int]] = ..., count: _Optional[_Iterable[int]] = ..., id: _Optional[_Iterable[int]] = ..., missing: _Optional[_Iterable[int]] = ..., columns: _Optional[bytes] = ..., columns_zstd: _Optional[bytes] = ..., quality: _Optional[bytes] = ..., quality_run: _Optional[_Iterable[int]] = ..., gap: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., loss: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., outbox: _Optional[int] = ..., sequence: _Optional[int] = ..., check: _Optional[int] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("bus", "cause", "start", "length")
@@ -101,6 +118,32 @@ class Gap(_message.Message):
     start: int
     length: int
     def __init__(self, bus: _Optional[str] = ..., cause: _Optional[_Union[Cause, str]] = ..., start: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+
+class Loss(_message.Message):
+    __slots__ = ("cause", "campaign", "boot", "first", "span", "clock", "synchronised", "unsynchronised", "unknown", "batches", "samples")
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    BOOT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SPAN_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
+    SYNCHRONISED_FIELD_NUMBER: _ClassVar[int]
+    UNSYNCHRONISED_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    cause: LossCause
+    campaign: str
+    boot: int
+    first: int
+    span: int
+    clock: Clock
+    synchronised: int
+    unsynchronised: int
+    unknown: int
+    batches: int
+    samples: int
+    def __init__(self, cause: _Optional[_Union[LossCause, str]] = ..., campaign: _Optional[str] = ..., boot: _Optional[int] = ..., first: _Optional[int] = ..., span: _Optional[int] = ..., clock: _Optional[_Union[Clock, str]] = ..., synchronised: _Optional[int] = ..., unsynchronised: _Optional[int] = ..., unknown: _Optional[int] = ..., batches: _Optional[int] = ..., samples: _Optional[int] = ...) -> None: ...
 
 class Dictionary(_message.Message):
     __slots__ = ("vehicle", "catalogue", "group")

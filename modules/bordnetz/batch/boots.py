@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import replace
 
+from bordnetz.batch.losses import Loss
 from bordnetz.batch.message import Batch, Clock, Header
 
 BOOTS = 100_000
@@ -52,6 +53,9 @@ class Boots:
         Returns:
             The same one where its own clock was good, or nothing better is known.
         """
+        if batch.losses:
+            losses = tuple(self._dated(loss, sender) for loss in batch.losses)
+            batch = replace(batch, losses=losses)
         header = batch.header
         good = self._good.get((sender, header.stamp.boot))
         own = header.stamp.ahead
@@ -78,3 +82,9 @@ class Boots:
                 for gap in batch.gaps
             ),
         )
+
+    def _dated(self, loss: Loss, sender: str) -> Loss:
+        good = self._good.get((sender, loss.boot))
+        if good is None or loss.clock is Clock.SYNCHRONISED:
+            return loss
+        return loss.by_clock(Clock.SYNCHRONISED, good[1])

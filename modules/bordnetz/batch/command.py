@@ -30,7 +30,7 @@ from bordnetz.batch.show import FORMATS, Format, Selection
     type=click.Choice(sorted(FORMATS)),
     default="summary",
     show_default=True,
-    help="summary: a line a batch; table, csv, jsonl: a line a sample, and one a gap.",
+    help="summary: a line a batch; table, csv, jsonl: a line a sample, a gap, a loss.",
 )
 @click.option(
     "--signals",
@@ -65,6 +65,10 @@ def cat(
     A gap is a time in which a bus was not listened to.  It is told when it begins and again, with
     its length, when it is over: in csv a row BUS.* with quality "notListening CAUSE" and the
     seconds as value, in jsonl an object with "gap", "cause" and "seconds".
+
+    A loss is what the vehicle had stored and had to give up, for want of room for instance: in csv
+    a row "*" with quality "lost CAUSE SAMPLES" and the seconds as value, in jsonl an object with
+    "lost" (the campaign), "cause", "batches" and "samples".
 
     Until its clock is right, a machine tells wrong times, of 1970 for instance.  With --dated these
     are put right, if one of the files tells more; they are read twice then.

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from bordnetz.batch.errors import BatchError
 from bordnetz.batch.flags import encode_flags
 from bordnetz.batch.memory import Memory
 from bordnetz.series import Gap, Samples
+
+if TYPE_CHECKING:
+    from bordnetz.batch.losses import Loss
 
 MAJOR, MINOR = 1, 0
 """Schema version written; every minor version of ``MAJOR`` is read."""
@@ -134,14 +137,16 @@ class Batch:
     """A batch as read; ``order`` of the samples is made up from their times.
 
     Attributes:
-        samples: None at all where it brings gaps alone.
+        samples: None at all where it brings gaps or losses alone.
         gaps: Buses that were not listened to.
+        losses: Batches that nobody will get.
     """
 
     header: Header
     dictionary: Dictionary
     samples: Samples
     gaps: tuple[Gap, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ def encode_dictionary(dictionary: Dictionary, boot: int) -> Draft:
         dictionary=dictionary.digest,
         dictionary_zstd=dictionary.compressed,
     )
-    draft = _draft(message, 0, 0)
+    draft = drafted(message)
     if draft.max_size > MAX_BYTES or len(dictionary.serialised) > MAX_DICTIONARY_BYTES:
         raise BatchError(
             f"dictionary: {len(dictionary.serialised)} bytes, {draft.max_size} compressed, are "
@@ -300,7 +305,7 @@ def encode_batch(
         message.quality_run.extend(runs)
     if embed:
         message.dictionary_zstd = dictionary.compressed
-    return _draft(message, len(samples.time), len(samples))
+    return drafted(message, len(samples.time), len(samples))
 
 
 def encode_gaps(gaps: Sequence[Gap], dictionary: Dictionary, stamp: Stamp) -> Draft:
@@ -324,7 +329,7 @@ def encode_gaps(gaps: Sequence[Gap], dictionary: Dictionary, stamp: Stamp) -> Dr
         campaign_version=stamp.campaign_version,
         **_first_out(first, stamp),
     )
-    return _draft(message, 0, 0).telling(gaps, stamp)
+    return drafted(message).telling(gaps, stamp)
 
 
 def _first_out(first: int, stamp: Stamp) -> dict[str, Any]:
@@ -355,6 +360,7 @@ def _repeats(data: bytes) -> bool:
     return alike * 256 > _ALIKE * len(data) * len(data)
 
 
-def _draft(message: pb.Message, rows: int, samples: int) -> Draft:
+def drafted(message: pb.Message, rows: int = 0, samples: int = 0) -> Draft:
+    """A draft of a message that is whole but for its place in the outbox."""
     body = message.SerializeToString()
     return Draft(body, zlib.crc32(body), rows, samples)

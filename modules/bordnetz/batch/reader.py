@@ -19,9 +19,10 @@ from bordnetz.batch import batch_pb2 as pb
 from bordnetz.batch import columns, zstd
 from bordnetz.batch.bits import I64
 from bordnetz.batch.boots import Boots
-from bordnetz.batch.dictionary import DIGEST_BYTES, Dictionary
+from bordnetz.batch.dictionary import DIGEST_BYTES, FINGERPRINT_BYTES, Dictionary
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.flags import Flags, decode_flags
+from bordnetz.batch.losses import read_losses
 from bordnetz.batch.message import (
     CHECK_BYTES,
     CHECK_TAG,
@@ -40,6 +41,9 @@ from bordnetz.batch.message import (
 from bordnetz.batch.seen import Seen
 from bordnetz.series import Cause, Gap, Samples
 
+_NO_DICTIONARY = Dictionary((), bytes(FINGERPRINT_BYTES), bytes(FINGERPRINT_BYTES))
+"""Of messages that need none."""
+
 
 class Envelope:
     """A message whose check sum is right and whose version is known, columns still closed.
@@ -49,7 +53,8 @@ class Envelope:
 
     Attributes:
         header: The message's header.
-        has_samples: Whether it is a batch: has samples, or gaps, or both.
+        is_batch: Whether it tells of samples, gaps or losses.
+        needs_dictionary: Whether it can be read with its dictionary alone; losses have none.
 
     Raises:
         BatchError: Damaged, not a message, or of a later major version.
@@ -73,9 +78,11 @@ class Envelope:
                 f"batch: schema version {message.major}.{message.minor}, this reader knows "
                 f"{MAJOR}.x; update bordnetz"
             )
-        if len(message.dictionary) != DIGEST_BYTES:
+        told = bool(message.count or message.gap)
+        self.is_batch = told or bool(message.loss)
+        self.needs_dictionary = told or not message.loss
+        if self.needs_dictionary and len(message.dictionary) != DIGEST_BYTES:
             raise BatchError("batch: it names no dictionary")
-        self.has_samples = bool(message.count or message.gap)
         self.header = self._read_header()
 
     def _read_header(self) -> Header:
@@ -117,11 +124,13 @@ class Envelope:
         )
 
     def dictionary(self) -> Dictionary | None:
-        """The dictionary that the message brings, if any.
+        """The dictionary that the message brings, if any; an empty one where it needs none.
 
         Raises:
             BatchError: It is damaged, too large, or not the one it says.
         """
+        if not self.needs_dictionary:
+            return _NO_DICTIONARY
         data = self._message.dictionary_zstd
         return Dictionary.from_compressed(data, self._message.dictionary) if data else None
 
@@ -132,18 +141,18 @@ class Envelope:
             BatchError: They are not what the header says, or need another dictionary.
         """
         message = self._message
-        if dictionary.digest != message.dictionary:
+        if self.needs_dictionary and dictionary.digest != message.dictionary:
             raise BatchError(
                 f"batch: needs dictionary {message.dictionary.hex()}, "
                 f"was given {dictionary.digest.hex()}"
             )
-        gaps = self._gaps()
+        gaps, losses = self._gaps(), read_losses(message.loss)
         if not message.count:
             if message.group or message.id or message.missing:
                 raise BatchError(f"batch: {len(message.group)} groups for 0 series")
             if message.columns or message.columns_zstd:
                 raise BatchError("batch: it has columns, but no series")
-            return Batch(self.header, dictionary, _no_samples(dictionary), gaps)
+            return Batch(self.header, dictionary, _no_samples(dictionary), gaps, losses)
         group, ids, width, rows = self._series(dictionary)
         total = int(rows.sum())
         lengths = np.concatenate((rows, np.repeat(rows, width)))
@@ -169,7 +178,7 @@ class Envelope:
             values=flat[total:],
             quality=self._quality(dictionary.has_quality.take(group), rows * width),
         )
-        return Batch(self.header, dictionary, samples, gaps)
+        return Batch(self.header, dictionary, samples, gaps, losses)
 
     def _quality(self, having: NDArray[np.bool_], values: I64) -> Flags | None:
         """The quality of all values: 0 for series without, None where all are."""
@@ -263,7 +272,7 @@ def decode_batch(data: bytes, dictionary: Dictionary | None = None) -> Batch:
         BatchError: Damaged, of a later major version, no batch, or the dictionary is another.
     """
     envelope = Envelope(data)
-    if not envelope.has_samples:
+    if not envelope.is_batch:
         raise BatchError("batch: the message is a dictionary, not a batch")
     dictionary = dictionary or envelope.dictionary()
     if dictionary is None:
@@ -329,7 +338,7 @@ class Reader:
         envelope = Envelope(data)
         digest = envelope.header.dictionary
         dictionary = envelope.dictionary()
-        if dictionary is None and not envelope.has_samples:
+        if dictionary is None and not envelope.is_batch:
             raise BatchError("batch: the message has neither samples nor a dictionary")
         with self._lock:
             dictionary = dictionary or self._known.get(digest)
@@ -338,7 +347,7 @@ class Reader:
                 self.boots.see(envelope.header, sender)
                 return []
         # Before anything changes: these columns may be damaged.
-        own = [envelope.open(dictionary)] if envelope.has_samples else []
+        own = [envelope.open(dictionary)] if envelope.is_batch else []
         with self._lock:
             self._remember(dictionary)
             self.boots.see(envelope.header, sender)

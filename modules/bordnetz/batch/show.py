@@ -1,17 +1,18 @@
-"""Batches as text: one line a batch, or one a sample and one a gap."""
+"""Batches as text: one line a batch, or one a sample, a gap and a loss."""
 
 from __future__ import annotations
 
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from bordnetz.batch.losses import UNIT, Loss
 from bordnetz.batch.message import Batch, Resolution
 from bordnetz.series import Gap, Group, Kind, Quality, Signal
 
@@ -172,7 +173,9 @@ class Summary(Format):
             f"  clock {stamp.clock.name.lower()}  boot {stamp.boot:016x}"
             f"  dictionary {header.dictionary.hex()}"
             f"  {len(columns)} signals  {sum(column.rows for column in columns)} samples"
-            + (f"  {len(batch.gaps)} gaps\n" if batch.gaps else "\n")
+            + (f"  {len(batch.gaps)} gaps" if batch.gaps else "")
+            + (f"  {_lost(batch.losses)}" if batch.losses else "")
+            + "\n"
         )
 
 
@@ -180,7 +183,11 @@ class Table(Format):
     """Aligned columns."""
 
     def write(self, batch: Batch) -> None:
-        """Write each gap, and time, name, value, unit and quality of each sample."""
+        """Write each loss and gap, and time, name, value, unit and quality of each sample."""
+        for since, loss, seconds in _losses(batch):
+            long = "" if seconds is None else f", over {seconds:.3f} s"
+            line = f"{since:<24}  {'*':<40} given up ({_cause(loss)}): {_lost([loss])}{long}"
+            self._stream.write(printable(line) + "\n")
         for time, gap, seconds in self._gaps(batch):
             long = "" if seconds is None else f", for {seconds:.3f} s"
             line = f"{time}  {gap.bus + '.*':<40} not listened to ({_cause(gap)}){long}"
@@ -204,8 +211,13 @@ class Csv(Format):
     def write(self, batch: Batch) -> None:
         """Write time, name, value, unit and quality of each sample.
 
-        A gap has the bus' name and ``.*`` for a name, and its seconds, if it is over, for a value.
+        A gap has the bus' name and ``.*`` for a name, and its seconds, if it is over, for a value;
+        a loss ``*`` and its seconds, if they are known.
         """
+        for since, loss, seconds in _losses(batch):
+            long = "" if seconds is None else seconds
+            quality = f"lost {_cause(loss)} {loss.samples}"
+            self._writer.writerow((since, "*", long, "s", quality))
         for time, gap, seconds in self._gaps(batch):
             long = "" if seconds is None else seconds
             self._writer.writerow((time, f"{gap.bus}.*", long, "s", f"notListening {_cause(gap)}"))
@@ -220,8 +232,17 @@ class JsonLines(Format):
     def write(self, batch: Batch) -> None:
         """Write time, name, value, unit and, where there is something to say, quality.
 
-        A gap is another object: when it began, bus, cause and, if it is over, seconds.
+        A gap is another object: when it began, bus, cause and, if it is over, seconds.  So is a
+        loss: when it began and its seconds, if they are known, campaign, cause, batches, samples.
         """
+        for since, loss, seconds in _losses(batch):
+            lost: dict[str, Any] = {"time": since, "lost": loss.campaign, "cause": _cause(loss)}
+            lost |= {"batches": loss.batches, "samples": loss.samples}
+            if seconds is None:
+                del lost["time"]
+            else:
+                lost["seconds"] = seconds
+            self._stream.write(json.dumps(lost, ensure_ascii=False) + "\n")
         for time, gap, seconds in self._gaps(batch):
             told: dict[str, Any] = {"time": time, "gap": gap.bus, "cause": _cause(gap)}
             if seconds is not None:
@@ -238,8 +259,30 @@ class JsonLines(Format):
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _cause(gap: Gap) -> str:
-    return gap.cause.name.lower()
+def _cause(told: Gap | Loss) -> str:
+    return told.cause.name.lower()
+
+
+def _losses(batch: Batch) -> Iterator[tuple[str, Loss, float | None]]:
+    """When each loss began, itself, and over how many seconds; "" and None: not known."""
+    for loss in batch.losses:
+        if loss.start is None or loss.end is None:
+            yield "", loss, None
+        else:
+            yield iso(loss.start, UNIT), loss, (loss.end - loss.start) / 1e9
+
+
+def _lost(losses: Iterable[Loss]) -> str:
+    batches, samples = (sum(n) for n in zip(*((o.batches, o.samples) for o in losses), strict=True))
+    return f"{batches} batches lost, {samples} samples"
+
+
+def loss_text(loss: Loss) -> str:
+    """A loss for people."""
+    span = f"{_lost([loss])} ({_cause(loss)})"
+    if loss.start is None or loss.end is None:
+        return span
+    return f"{span} from {iso(loss.start, UNIT)} to {iso(loss.end, UNIT)}"
 
 
 def gap_text(gap: Gap, resolution: Resolution) -> str:

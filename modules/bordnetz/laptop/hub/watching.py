@@ -11,7 +11,7 @@ import numpy as np
 from bordnetz.batch.errors import BatchError
 from bordnetz.batch.message import Batch
 from bordnetz.batch.reader import Envelope, Reader
-from bordnetz.batch.show import gap_text, printable
+from bordnetz.batch.show import gap_text, loss_text, printable
 from bordnetz.laptop.hub.upstream import Arrival, Upstream
 from bordnetz.series import Quality, Samples, Signal
 
@@ -74,7 +74,7 @@ class Viewer:
                 envelope = Envelope(body)
                 if envelope.header.dictionary in wanted and envelope.dictionary() is not None:
                     batches = self._reader.read(body)
-                    found += batches[:-1] if envelope.has_samples else batches
+                    found += batches[:-1] if envelope.is_batch else batches
             except BatchError:
                 continue
         return found
@@ -135,6 +135,8 @@ def _batch(batch: Batch) -> Iterator[str]:
         yield f"    and {len(last) - _MOST_SIGNALS} more"
     for gap in batch.gaps:
         yield f"    bus {gap.bus} {gap_text(gap, header.stamp.resolution)}"
+    for loss in batch.losses:
+        yield f"    {loss_text(loss)}"
 
 
 def _line(arrival: Arrival, body: bytes) -> str:
