@@ -34,6 +34,7 @@ from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.buses import Buses
 from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
+from bordnetz.telemetry.losses import Losses
 from bordnetz.telemetry.plan import Planner
 
 from .balance import unbalanced
@@ -119,7 +120,7 @@ class Bench:
         ]
         self.source = LiveSource(self.vehicles[0])
         self.shelf = _Shelf()
-        self.backlog = Backlog(self.shelf, waits=False)
+        self.backlog = Backlog(self.shelf, waits=False, lost=Losses().refused)
         self.books = Books(NAMES)
         self.buses = Buses(NAMES, self.source.listening)
         # All frames are wanted: what the kernel filters out would be in no book.

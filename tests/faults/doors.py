@@ -39,6 +39,7 @@ from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
+from bordnetz.telemetry.losses import Losses
 from bordnetz.telemetry.module import Telemetry
 from bordnetz.telemetry.plan import Planner
 
@@ -180,7 +181,7 @@ def _telemetry() -> tuple[Methods, Planner]:
     vehicle = _vehicle()
     planner = Planner(Catalogue.load(vehicle), vehicle.digest)
     module = Telemetry(vehicle, open_source(vehicle), Path("/nowhere"))
-    backlog = Backlog(_Shelf(), waits=False)
+    backlog = Backlog(_Shelf(), waits=False, lost=Losses().refused)
     books = Books([bus.name for bus in vehicle.buses])
     collection = Collection(planner, books, backlog, recorded=True)
     module._collection, module._backlog = collection, backlog

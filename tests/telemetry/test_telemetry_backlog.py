@@ -19,6 +19,7 @@ class Disk:
         self.full = False
         self.refuses = False
         self.taken = []
+        self.lost = []
         self.tried = asyncio.Event()
 
     async def put(self, make, priority, *, content=None, needs=None, size=0):
@@ -80,7 +81,9 @@ async def start():
     tasks = []
 
     def begin(disk, *, waits=False):
-        backlog = Backlog(disk, waits=waits)
+        backlog = Backlog(
+            disk, waits=waits, lost=lambda *message_and_reason: disk.lost.append(message_and_reason)
+        )
         tasks.append(asyncio.create_task(backlog.run()))
         return backlog
 
@@ -136,6 +139,8 @@ async def test_memory_is_bounded_the_oldest_batches_go_and_are_counted(start, mo
     assert disk.taken.count(b"dictionary") == 1
     assert kept[1:] == list(range(100 - len(kept) + 1, 100))
     assert backlog.stored + backlog.dropped["disk"] == 1000
+    told = [(message.body[0], reason) for message, reason in disk.lost]
+    assert told == [(number, "disk") for number in range(100) if number not in kept]
 
 
 async def test_what_comes_together_is_handed_to_the_disk_together(start):
@@ -178,13 +183,16 @@ async def test_what_the_outbox_has_no_room_for_is_counted(start):
     await backlog.stored_all()
     assert backlog.dropped == {"budget": 10}
     assert backlog.stored == 0
+    assert disk.lost == [(batch(1).make(0, 0), "budget")]
 
 
 async def test_what_no_hub_would_take_is_counted(start):
-    backlog = start(Disk())
+    disk = Disk()
+    backlog = start(disk)
     backlog.add([batch(1, size=300_000), batch(2)])
     await backlog.stored_all()
     assert backlog.dropped == {"size": 10}
+    assert [(len(message.body), reason) for message, reason in disk.lost] == [(300_000, "size")]
     assert backlog.stored == 10
     with pytest.raises(MessageTooLargeError):
         batch(1, size=300_000).make(1, 1).check()

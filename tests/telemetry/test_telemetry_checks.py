@@ -23,11 +23,12 @@ from bordnetz.telemetry.bundle import Bundles
 from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.figures import Figures
+from bordnetz.telemetry.losses import Losses
 from bordnetz.telemetry.plan import Planner
 from bordnetz.telemetry.tally import FINDINGS, SHOWN, Tally
 
 CHECK = '\n[[checks.message]]\nname = "drive.{}"\nprofile = "counter"\ncounter = "Gear"\n'
-SAMPLES = {"decoded": 0, "stored": 0, "dropped": {}}
+SAMPLES = {"decoded": 0, "stored": 0, "dropped": {}, "givenUp": {}}
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def bench(tmp_path, car: Car):
         {"message": [{"name": "drive.Motor", "profile": "counter", "counter": "Gear"}]}
     )
     with Outbox(tmp_path / "outbox", 100_000_000) as outbox:
-        backlog = Backlog(outbox, waits=False)
+        backlog = Backlog(outbox, waits=False, lost=Losses().refused)
         tally = Tally()
         planner = Planner(catalogue, bytes(32), checks)
         books = Books(catalogue.buses)

@@ -17,6 +17,7 @@ from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
+from bordnetz.telemetry.losses import Losses
 from bordnetz.telemetry.module import Telemetry
 from bordnetz.telemetry.plan import Plan, Planner
 
@@ -40,7 +41,7 @@ class Shelf:
 async def collection(tmp_path, car: Car):
     catalogue = Catalogue.load(car.vehicle)
     with Outbox(tmp_path / "outbox", 100_000_000) as outbox:
-        backlog = Backlog(Shelf(outbox), waits=False)
+        backlog = Backlog(Shelf(outbox), waits=False, lost=Losses().refused)
         books = Books(catalogue.buses)
         planner = Planner(catalogue, car.vehicle.digest)
         made = Collection(planner, books, backlog, recorded=False)

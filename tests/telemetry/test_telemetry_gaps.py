@@ -18,6 +18,7 @@ from bordnetz.telemetry.backlog import Backlog
 from bordnetz.telemetry.books import Books
 from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
+from bordnetz.telemetry.losses import Losses
 from bordnetz.telemetry.pipeline import Pipeline
 from bordnetz.telemetry.plan import Plan, Planner
 
@@ -136,7 +137,7 @@ async def collection(tmp_path, car, catalogue):
     """A collection, its backlog and outbox, and what was wanted one after the other."""
     wanted = []
     with Outbox(tmp_path / "outbox", 100_000_000) as outbox:
-        backlog = Backlog(Shelf(outbox), waits=False)
+        backlog = Backlog(Shelf(outbox), waits=False, lost=Losses().refused)
         planner = Planner(catalogue, car.vehicle.digest)
         made = Collection(
             planner, Books(catalogue.buses), backlog, recorded=False, want=wanted.append

@@ -36,6 +36,7 @@ class Message:
         content_type: As in MIME, "" sends none.
         content_encoding: Likewise.
         properties: Application properties, for routes to filter on; names do not start with "$".
+        samples: How many it carries.  Kept beside it and not sent, to tell of what is given up.
     """
 
     output: str
@@ -43,6 +44,7 @@ class Message:
     content_type: str = ""
     content_encoding: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
+    samples: int = 0
 
     def __post_init__(self) -> None:
         if not self.output:

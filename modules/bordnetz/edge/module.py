@@ -26,6 +26,7 @@ from bordnetz.edge.environment import Environment
 from bordnetz.edge.feed import UNSEEN, Feed
 from bordnetz.edge.inbound import Inbound, Input
 from bordnetz.edge.link import Backoff, HubLink, Timing
+from bordnetz.edge.losses import Losses
 from bordnetz.edge.message import Message
 from bordnetz.edge.methods import Method, Methods, NoPayload
 from bordnetz.edge.metrics import Metrics, MetricsServer
@@ -84,6 +85,10 @@ class Module(ABC, Generic[M]):
         here must be a hint, never the only copy.
         """
         return {}
+
+    def losses(self) -> Losses | None:
+        """What tells the cloud of messages that the outbox has given up; None: nothing does."""
+        return None
 
     def status(self) -> Mapping[str, Any]:
         """What the method ``status`` says beyond hub and outbox."""
@@ -144,6 +149,7 @@ class Edge(Generic[M]):
             environment.outbox_bytes,
             age=environment.outbox_days * 86_400 or None,
             newest_first=environment.newest_first,
+            losses=module.losses(),
         )
         pace = Pace(environment.link.floor, environment.link.ceiling)
         self._sender = Sender(

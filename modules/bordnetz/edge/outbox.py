@@ -5,7 +5,7 @@ Promises, each with a test that attacks it:
 1. When `Outbox.put` returns a sequence, the message is on the disk.
 2. A message leaves by `Outbox.acknowledge`; or it is given up and counted with the reason: the
    byte budget forced it out, it is too old, no hub takes it, the disk gives other bytes than it
-   took.
+   took.  Where there are `Losses`, a message that tells so is stored with the same commit.
 3. The budget takes the oldest message of the lowest priority first and never one of a higher
    priority than the newcomer's; the newcomer itself is refused only where nothing else may go.
    A message that others need (a dictionary) outlives them; messages being sent stay.
@@ -32,7 +32,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bordnetz.edge import losses as told
 from bordnetz.edge.index import Index
+from bordnetz.edge.losses import Losses
 from bordnetz.edge.message import Message, MessageTooLargeError
 from bordnetz.edge.segment import PRIORITIES, SIZE, Draft, Row
 from bordnetz.edge.store import DamagedMessageError, OutboxError, Store, Uptime
@@ -86,6 +88,7 @@ class Outbox:
         *,
         age: float | None = None,
         newest_first: frozenset[int] = frozenset(),
+        losses: Losses | None = None,
         draw: Callable[[int], int] = secrets.randbits,
         uptime: Uptime | None = None,
         segment: int = SIZE,
@@ -99,6 +102,7 @@ class Outbox:
             age: Seconds after which a message is given up; None: never.  Only those count in which
                 the machine is on: no clock that is wrong makes a message old.
             newest_first: Priorities of which the newest message leaves first.
+            losses: Makes the message that tells of those that were given up; None: nobody does.
             draw: Gives that many random bits, for the id of a new log.
             uptime: The steady clock; None: the machine's.
             segment: Bytes of a segment of the log; twice the largest message, at least.
@@ -110,7 +114,8 @@ class Outbox:
         self.id = 0
         self.dropped: Counter[tuple[str, int]] = Counter()
         self._store = Store(folder, budget, draw, uptime or Uptime.of_the_machine(), segment)
-        self._budget = budget
+        self._budget = budget if losses is None else budget - told.ROOM
+        self._losses = losses
         self._age = age
         self._newest_first = newest_first
         self._next = 1
@@ -185,7 +190,8 @@ class Outbox:
                     ):
                         self._commit(group)
                         safe = len(results)
-                        out = self._index.room_for(found.row, self._budget, self._taken)
+                        stay = {*self._taken, *self._told()}
+                        out = self._index.room_for(found.row, self._budget, stay)
                         if out is None:
                             self.dropped["budget", letter.priority] += 1
                             results.append(None)
@@ -252,9 +258,7 @@ class Outbox:
         """
         with self._ready():
             self._expire()
-            if self._gone:
-                self._store.write([*self._gone])
-                self._gone.clear()
+            self._write([])
 
     def close(self) -> None:
         """Write what is outstanding, if the disk takes it, and close the log."""
@@ -327,6 +331,9 @@ class Outbox:
             for draft in group:
                 if draft.row.content == letter.content:
                     return draft.row.sequence
+        return self._new(letter)
+
+    def _new(self, letter: Letter) -> Draft:
         sequence = self._next
         message = letter.make(self.id, sequence)
         message.check()
@@ -337,19 +344,47 @@ class Outbox:
 
     def _commit(self, group: list[Draft], out: Sequence[Row] = ()) -> None:
         """Store messages, let others go for them; leaves the group empty."""
-        if not group:
+        if group:
+            self._write(group, out)
+            group.clear()
+
+    def _write(self, group: Sequence[Draft], out: Sequence[Row] = ()) -> None:
+        """One commit of all there is to write; none where that is nothing."""
+        drafts = [*group]
+        replaced = self._told()
+        if (record := self._record(replaced, out)) is not None:
+            drafts.append(record)
+        else:
+            replaced = []
+        if not drafts and not self._gone:
             return
         # Should the commit fail and have reached the disk all the same, the messages must not
         # come back: the caller will store them again under other names.
-        gone, self._gone = self._gone, self._gone | {draft.row.number for draft in group}
-        self._store.write([*gone, *(row.number for row in out)], group)
+        gone, self._gone = self._gone, self._gone | {draft.row.number for draft in drafts}
+        leaving = [*replaced, *(row.number for row in out)]
+        self._store.write([*gone, *leaving], drafts)
         self._gone.clear()
         for row in out:
-            self._index.remove(row.number)
             self.dropped["budget", row.priority] += 1
-        for draft in group:
+        for number in leaving:
+            self._index.remove(number)
+        for draft in drafts:
             self._index.add(draft.row)
-        group.clear()
+        if record is not None and self._losses is not None:
+            self._losses.recorded()
+
+    def _told(self) -> list[int]:
+        """The number of the message that tells of losses, if one waits that is not being sent."""
+        number = self._index.content.get(told.CONTENT)
+        return [] if number is None or number in self._taken else [number]
+
+    def _record(self, replaced: Sequence[int], out: Sequence[Row]) -> Draft | None:
+        """What tells of all that was given up, also of what is told already and still waits."""
+        if self._losses is None or not (out or self._losses.pending):
+            return None
+        before = next((self._read(number) for number in replaced), None)
+        found = self._losses.record(before, [self._read(row.number) for row in out])
+        return None if found is None else self._new(Letter(*found, content=told.CONTENT))
 
     # -- sending
 
@@ -358,15 +393,23 @@ class Outbox:
         waiting = self._index.waiting(priority, self._taken, newest_first=newest)
         return list(islice(waiting, limit))
 
+    def _read(self, number: int) -> Message | None:
+        """A message; None where the disk gives it no more."""
+        try:
+            return self._store.read(number)
+        except DamagedMessageError:
+            return None
+
     def _sendable(self, row: Row) -> Message | None:
         """The message, or None where it had to be given up."""
+        message = None
         try:
             message = self._store.read(row.number)
             message.check()
         except DamagedMessageError as error:
-            self._give_up(row, "damaged", str(error))
+            self._give_up(row, "damaged", str(error), None)
         except MessageTooLargeError as error:
-            self._give_up(row, "size", str(error))
+            self._give_up(row, "size", str(error), message)
         else:
             return message
         return None
@@ -376,12 +419,15 @@ class Outbox:
         if self._age is None:
             return
         for row in self._index.older(self._store.clock - self._age, self._taken):
-            self._give_up(row, "age", f"older than {self._age:g} s")
+            message = None if self._losses is None else self._read(row.number)
+            self._give_up(row, "age", f"older than {self._age:g} s", message)
 
-    def _give_up(self, row: Row, reason: str, words: str) -> None:
+    def _give_up(self, row: Row, reason: str, words: str, message: Message | None) -> None:
         if not self.dropped[reason, row.priority]:
             log.warning("message %d of the outbox is given up: %s", row.sequence, words)
         self.dropped[reason, row.priority] += 1
+        if self._losses is not None:
+            self._losses.give_up(message, reason)
         self._leave(row.number)
 
     def _leave(self, number: int) -> None:

@@ -189,8 +189,11 @@ class Draft:
         """
         if max(len(content or b""), len(needs or b"")) > _LONGEST_DIGEST:
             raise ValueError(f"a digest has {_LONGEST_DIGEST} bytes at most")
-        fields = [message.output, message.content_type, message.content_encoding]
-        text = json.dumps([*fields, dict(message.properties)], separators=(",", ":")).encode()
+        fields: list[object] = [message.output, message.content_type, message.content_encoding]
+        fields.append(dict(message.properties))
+        if message.samples:
+            fields.append(message.samples)
+        text = json.dumps(fields, separators=(",", ":")).encode()
         data = text + message.body
         size = _COMMIT.size + _MESSAGE.size + len(content or b"") + len(needs or b"") + len(data)
         row = Row(number, *name, since, priority, size, content, needs)
@@ -219,8 +222,8 @@ class Place(NamedTuple):
         if len(data) != self.length or zlib.crc32(data) != self.check:
             return None
         try:
-            output, content_type, content_encoding, properties = json.loads(data[: self.text])
-            return Message(output, data[self.text :], content_type, content_encoding, properties)
+            output, kind, encoding, properties, *samples = json.loads(data[: self.text])
+            return Message(output, data[self.text :], kind, encoding, properties, *samples)
         except (TypeError, ValueError):
             return None
 

@@ -70,6 +70,7 @@ class Backlog:
         edge: Has the outbox.
         waits: Whether who fills the outbox can wait for room in it, as for a recording; a live
             bus never waits.
+        lost: Is told of each message with samples that got nowhere, and why.
 
     Attributes:
         stored: Samples that are in the outbox or beyond.
@@ -78,13 +79,16 @@ class Backlog:
         dropped: Samples that went nowhere, by reason.
     """
 
-    def __init__(self, edge: Edge[Desired], *, waits: bool) -> None:
+    def __init__(
+        self, edge: Edge[Desired], *, waits: bool, lost: Callable[[Message, str], None]
+    ) -> None:
         self.stored = 0
         self.batches = 0
         self.answers = 0
         self.dropped: Counter[str] = Counter()
         self._edge = edge
         self._waits = waits
+        self._lost = lost
         self._parcels: deque[Parcel] = deque()
         self._bytes = 0
         # So many of the first are with the disk.
@@ -212,3 +216,4 @@ class Backlog:
             if not self.dropped[reason]:
                 log.warning("samples are dropped (%s); `status` and /metrics count them", reason)
             self.dropped[reason] += parcel.samples
+            self._lost(parcel.make(0, 0), reason)

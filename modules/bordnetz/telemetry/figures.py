@@ -59,7 +59,7 @@ class Figures(Collector):
 
     Args:
         books: Of the frames.
-        samples: Gives ``decoded``, ``stored``, and ``dropped`` by reason.
+        samples: Gives ``decoded``, ``stored``, ``dropped`` and ``givenUp`` by reason.
         tally: Of the checks.
     """
 
@@ -101,6 +101,12 @@ class Figures(Collector):
             "bordnetz_samples_dropped", "samples: went nowhere", labels=["reason"]
         )
         for reason, count in samples["dropped"].items():
+            family.add_metric([reason], count)
+        yield family
+        family = CounterMetricFamily(
+            "bordnetz_samples_given_up", "samples: left the outbox for nowhere", labels=["reason"]
+        )
+        for reason, count in samples["givenUp"].items():
             family.add_metric([reason], count)
         yield family
 

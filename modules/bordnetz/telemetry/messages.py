@@ -1,11 +1,11 @@
 """The module's messages to the hub, with the properties that routes look at.
 
-Batches and dictionaries:
+Batches, dictionaries and losses:
 
 ==========  =======================================================================
 property    value
 ==========  =======================================================================
-schema      ``batch.1`` or ``dictionary.1``: the kind and its major schema version
+schema      ``batch.1``, ``dictionary.1`` or ``loss.1``: the kind and its major schema version
 campaign    what collected the samples
 priority    0 (highest) to 9
 batch       outbox id (16 hexadecimal digits), a hyphen, sequence: unique for ever
@@ -18,7 +18,7 @@ its own, with the property ``schema`` alone: ``state.1`` and ``bundleAck.1``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bordnetz.batch.dictionary import Dictionary
@@ -37,6 +37,9 @@ ACK_OUTPUT = "bundleAck"
 
 CONTENT_TYPE = "application/x-protobuf"
 
+BATCH, LOSS = "batch", "loss"
+"""Kinds of messages."""
+
 HIGHEST = 0
 """Priority of dictionaries, for without them nobody can read the rest, and of rare answers."""
 
@@ -46,14 +49,15 @@ _LARGEST = 2**63 - 1
 
 def properties_size(desired_priority: int) -> int:
     """Metered bytes of a batch message besides its body, at most."""
-    return _message(b"", "batch", desired_priority, _LARGEST, _LARGEST).metered_size
+    return _message(b"", BATCH, desired_priority, _LARGEST, _LARGEST).metered_size
 
 
 def batch_parcel(draft: Draft, dictionary: Dictionary, priority: int) -> Parcel:
     """A batch on its way to the outbox."""
 
     def make(outbox: int, sequence: int) -> Message:
-        return _message(draft.finish(outbox, sequence), "batch", priority, outbox, sequence)
+        body = draft.finish(outbox, sequence)
+        return _message(body, BATCH, priority, outbox, sequence, draft.samples)
 
     return Parcel(
         make=make,
@@ -80,6 +84,20 @@ def dictionary_parcel(dictionary: Dictionary, boot: int) -> Parcel:
     return Parcel(make=make, size=draft.max_size, priority=HIGHEST, content=dictionary.digest)
 
 
+def loss_message(draft: Draft, priority: int) -> Callable[[int, int], Message]:
+    """What makes the message that tells of losses of the outbox' id and a sequence."""
+
+    def make(outbox: int, sequence: int) -> Message:
+        return _message(draft.finish(outbox, sequence), LOSS, priority, outbox, sequence)
+
+    return make
+
+
+def kind(message: Message) -> str:
+    """`BATCH`, `LOSS` or whatever else its schema says."""
+    return message.properties.get("schema", "").partition(".")[0]
+
+
 def state_message(told: Mapping[str, Any]) -> Message:
     """What `State.tell` gives, for whoever a route leads to."""
     return _json(STATE_OUTPUT, told)
@@ -101,7 +119,9 @@ def _json(output: str, content: Mapping[str, Any]) -> Message:
     )
 
 
-def _message(body: bytes, kind: str, priority: int, outbox: int, sequence: int) -> Message:
+def _message(
+    body: bytes, kind: str, priority: int, outbox: int, sequence: int, samples: int = 0
+) -> Message:
     return Message(
         output=OUTPUT,
         body=body,
@@ -113,4 +133,5 @@ def _message(body: bytes, kind: str, priority: int, outbox: int, sequence: int) 
             "priority": str(priority),
             "batch": f"{outbox:016x}-{sequence}",
         },
+        samples=samples,
     )

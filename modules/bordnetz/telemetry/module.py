@@ -34,6 +34,7 @@ from bordnetz.telemetry.collection import Collection
 from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.figures import BusFigures, Figures
 from bordnetz.telemetry.latest import Reading
+from bordnetz.telemetry.losses import Losses
 from bordnetz.telemetry.messages import ack_parcel, state_message
 from bordnetz.telemetry.state import EACH
 from bordnetz.telemetry.switch import Switch
@@ -107,6 +108,7 @@ class Telemetry(Module[Desired]):
         self._books = Books(names)
         self._buses = Buses(names, lambda: self._source.listening())
         self._tally = Tally()
+        self._losses = Losses()
         self._stopping = asyncio.Event()
         self._ended = False
         self._collection: Collection | None = None
@@ -119,7 +121,7 @@ class Telemetry(Module[Desired]):
 
     async def run(self, edge: Edge[Desired]) -> None:
         """Capture until `stop`, then hand over what there is."""
-        backlog = self._backlog = Backlog(edge, waits=self._recorded)
+        backlog = self._backlog = Backlog(edge, waits=self._recorded, lost=self._losses.refused)
         collection = self._collection = Collection(
             self._switch.bundle.planner,
             self._books,
@@ -231,6 +233,10 @@ class Telemetry(Module[Desired]):
         """``bundle``: announcements of the update module."""
         return {"bundle": self._switch.hear}
 
+    def losses(self) -> Losses:
+        """They tell of batches that will not come."""
+        return self._losses
+
     def status(self) -> Mapping[str, Any]:
         """Frames, samples and what they are read with."""
         status: dict[str, Any] = {
@@ -303,6 +309,7 @@ class Telemetry(Module[Desired]):
             "stored": backlog.stored,
             "held": collection.pipeline.held + backlog.samples,
             "dropped": dict(backlog.dropped),
+            "givenUp": dict(self._losses.samples),
         }
 
     def _about_vehicle(self) -> dict[str, Any]:
