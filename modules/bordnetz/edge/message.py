@@ -1,8 +1,8 @@
-"""One message to the hub: what is sent, what it costs, and whether it fits."""
+"""One message to the hub: what is sent, what it costs, whether it fits, and how it is stored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -84,3 +84,28 @@ class Message:
                 f"a message on output '{self.output}' needs {self.packet_size} bytes with topic "
                 f"and properties, the hub takes {MAX_PACKET}; split it"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A message on its way out; (outbox, sequence) is its name.
+
+    Attributes:
+        number: Its place in the outbox that it waits in.
+    """
+
+    outbox: int
+    sequence: int
+    priority: int
+    message: Message
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to be stored; see `bordnetz.edge.outbox.Outbox.put`."""
+
+    make: Callable[[int, int], Message]
+    priority: int
+    content: bytes | None = None
+    needs: bytes | None = None

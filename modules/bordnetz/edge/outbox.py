@@ -26,7 +26,6 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -35,38 +34,13 @@ from typing import Self
 from bordnetz.edge import losses as told
 from bordnetz.edge.index import Index
 from bordnetz.edge.losses import Losses
-from bordnetz.edge.message import Message, MessageTooLargeError
+from bordnetz.edge.message import Entry, Letter, Message, MessageTooLargeError
 from bordnetz.edge.segment import PRIORITIES, SIZE, Draft, Row
 from bordnetz.edge.store import DamagedMessageError, OutboxError, Store, Uptime
 
 __all__ = ["PRIORITIES", "Entry", "Letter", "Outbox", "OutboxError", "Uptime"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A message on its way out; (outbox, sequence) is its name.
-
-    Attributes:
-        number: Its place in the outbox that it waits in.
-    """
-
-    outbox: int
-    sequence: int
-    priority: int
-    message: Message
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A message to be stored; see `Outbox.put`."""
-
-    make: Callable[[int, int], Message]
-    priority: int
-    content: bytes | None = None
-    needs: bytes | None = None
 
 
 class Outbox:
