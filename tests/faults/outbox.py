@@ -8,9 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from bordnetz.batch.reader import decode_batch
+from bordnetz.edge.losses import ROOM
 from bordnetz.edge.message import Message
 from bordnetz.edge.outbox import Entry, Letter, Outbox, OutboxError
+from bordnetz.telemetry.losses import Losses
 
+from .noise import DICTIONARY, SECOND, noise
 from .scenario import Scenario, Tell
 
 _BUDGET = 300_000
@@ -127,6 +131,60 @@ class Persisting(Sending):
             and entry.message.body != _body(int(number))
         ]
         return wrong
+
+
+class Losing(Scenario):
+    """Batches put into an outbox that is full: each forces out others, which has to be told."""
+
+    name = "full-outbox"
+    _BUDGET = 80_000 + ROOM
+    _ROUNDS = 40
+
+    def setup(self, folder: Path) -> None:
+        self._put(folder, range(12), lambda _: None)
+
+    def run(self, folder: Path, tell: Tell) -> None:
+        self._put(folder, range(12, self._ROUNDS), tell)
+
+    def recover(self, folder: Path, tell: Tell) -> None:
+        self._put(folder, range(100, 102), tell)
+
+    def check(self, folder: Path, told: Sequence[str]) -> list[str]:
+        put = {*range(12), *_numbers(told, "put")}
+        with self._opened(folder) as outbox:
+            messages = [entry.message for entry in outbox.take(10_000)]
+            if outbox.set_aside or outbox.damaged or outbox.dropped:
+                return [f"{outbox.set_aside} {outbox.damaged} {outbox.dropped}"]
+        batches = [decode_batch(one.body, DICTIONARY) for one in messages]
+        found = {one.header.first // SECOND for one in batches if not one.losses}
+        losses = [loss for one in batches for loss in one.losses]
+        # What has reached the disk though its put did not return is among the newest, and there.
+        gone = put - found
+        wrong = []
+        if len(losses) > 1:
+            wrong.append(f"told in {len(losses)} parts")
+        if sum(loss.batches for loss in losses) != len(gone):
+            wrong.append(f"{sorted(gone)} are not there, and {losses} were told")
+        if sum(loss.samples for loss in losses) != sum(map(self._rows, gone)):
+            wrong.append(f"{sum(map(self._rows, gone))} samples are gone, and {losses} were told")
+        if len(found - put) > 2:
+            wrong.append(f"nobody has put {sorted(found - put)}")
+        return wrong
+
+    def _put(self, folder: Path, numbers: Sequence[int], tell: Tell) -> None:
+        with self._opened(folder) as outbox:
+            for number in numbers:
+                parcel = noise(number, self._rows(number))
+                if outbox.put(parcel.make, parcel.priority) is None:
+                    raise RuntimeError("there was no room, and nothing that may go")
+                tell(f"put {number}")
+
+    def _opened(self, folder: Path) -> Outbox:
+        return Outbox(folder / "outbox", self._BUDGET, losses=Losses(), segment=_SEGMENT)
+
+    @staticmethod
+    def _rows(number: int) -> int:
+        return random.Random(number).choice([10, 400, 1_500])
 
 
 def _opened(folder: Path, drawn: int) -> Outbox:

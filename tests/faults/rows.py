@@ -18,7 +18,7 @@ from .controls import Overwriting, Replacing
 from .doors import DOORS
 from .hostile import hostile
 from .metadata import Checking
-from .outbox import Persisting, Sending
+from .outbox import Losing, Persisting, Sending
 from .record import Places, Record, fresh, record
 from .replay import Plan, replay, replay_twice
 from .resources import (
@@ -40,7 +40,7 @@ Work = Callable[[Places, bool, Progress], Found]
 _CRASH = ("/dev/fuse", "/dev/loop-control", "mkfs.ext4", "e2fsck")
 
 _CALLS = ("strace", "/dev/loop-control", "mkfs.ext4")
-_BRIEF = (Fate.FORGED.value, Fate.FIRST.value)
+_BRIEF = (Fate.FORGED.value, Fate.FIRST.value, Losing.name)
 _BASIC = ("kill", "crash")
 _FIRM = ("kill", "kill-twice", "crash", "crash-twice")
 
@@ -282,6 +282,7 @@ def _rows() -> Iterator[Row]:
     # Of each: what is done to a machine that works, and to one with a disk that does not.
     pairs: Sequence[tuple[Scenario, Scenario, str, int]] = (
         (sending := Sending(), sending, "the outbox", 1_200),
+        (losing := Losing(), losing, "an outbox that is full", 400),
         (checking := Checking(), checking, "looking for updates", 1_000),
         (
             whole := Updating(Fate.WELL, again=False),

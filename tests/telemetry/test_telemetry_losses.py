@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.losses import LossCause
@@ -333,5 +340,7 @@ def contents(message) -> Counter:
     )
 
 
-TestLosses = LossMachine.TestCase
-TestLosses.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+def test_each_batch_waits_or_was_acknowledged_or_is_told_to_be_lost() -> None:
+    run_state_machine_as_test(
+        LossMachine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None)
+    )
