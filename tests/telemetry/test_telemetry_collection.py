@@ -9,7 +9,7 @@ from telemetry_help import MOTOR, NO_BUNDLES, Car, frames, motor
 
 from bordnetz.batch.reader import Reader
 from bordnetz.can.catalogue import Catalogue
-from bordnetz.can.clock import boot_ns
+from bordnetz.can.clock import boot_ns, boot_seconds
 from bordnetz.can.frames import Block
 from bordnetz.can.vehicle import Vehicle
 from bordnetz.edge.outbox import Outbox
@@ -20,6 +20,7 @@ from bordnetz.telemetry.config import Desired
 from bordnetz.telemetry.losses import Losses
 from bordnetz.telemetry.module import Telemetry
 from bordnetz.telemetry.plan import Plan, Planner
+from bordnetz.telemetry.state import STALE
 
 
 class Shelf:
@@ -165,11 +166,22 @@ async def test_what_is_known_of_the_state_outlives_a_change_of_everything_else(c
     await made.apply(collect("*.Count", state=["*.Speed"]), 1)
     await made.take(Block.of(2, frames(MOTOR, motor([1]), boot_ns())))
     await made.apply(collect("*.Gear", state=["*.Speed"], batchWindow=5), 2)
-    assert made.state.tell(time.monotonic())["signals"] == {"drive.Motor.Speed": 50.0}
+    assert made.state.tell(boot_seconds())["signals"] == {"drive.Motor.Speed": 50.0}
     await made.apply(collect("*.Gear", state=["*.Gear"]), 3)
-    assert made.state.tell(time.monotonic())["signals"] == {}
+    assert made.state.tell(boot_seconds())["signals"] == {}
     await made.apply(collect("*.Gear"), 4)
     assert made.state is None
+
+
+async def test_in_a_sleep_values_grow_old(collection, monkeypatch):
+    made, _, _ = collection
+    await made.apply(collect("*.Count", state=["*.Speed"]), 1)
+    await made.take(Block.of(2, frames(MOTOR, motor([1]), boot_ns())))
+    made.flush()
+    assert made.state.tell(boot_seconds())["ages"]["drive.Motor.Speed"] < STALE
+    awake, asleep = time.clock_gettime, {time.CLOCK_BOOTTIME: STALE + 1}
+    monkeypatch.setattr(time, "clock_gettime", lambda one: awake(one) + asleep.get(one, 0))
+    assert made.state.tell(boot_seconds())["signals"] == {}
 
 
 def test_what_was_compiled_to_be_judged_is_what_is_put_to_work(car):

@@ -53,21 +53,21 @@ class Conditions:
     def __init__(
         self,
         specs: Mapping[str, ConditionSpec],
-        monotonic: Callable[[], float],
+        steady: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         """Begin without knowing anything.
 
         Args:
             specs: The conditions by their names.
-            monotonic: Seconds since some moment, never set.
+            steady: Seconds since some moment, never set, sleep included.
             wall: The system clock, seconds since 1970 UTC, as those have it who send messages.
         """
         self._specs = dict(specs)
         self._signals = {spec.signal for spec in specs.values()}
-        self._monotonic = monotonic
+        self._steady = steady
         self._wall = wall
-        self._began = monotonic()
+        self._began = steady()
         self._seen: dict[str, _Seen] = {}
         self._turn = threading.Lock()
 
@@ -78,7 +78,7 @@ class Conditions:
             ConditionsError: It is none, or so old that it says nothing any more.
         """
         time, signals, ages = _parse(body)
-        now, age = self._monotonic(), self._wall() - time
+        now, age = self._steady(), self._wall() - time
         if not -OLD <= age <= OLD:
             raise ConditionsError(
                 f"a state message is {abs(age):.0f} s {'old' if age > 0 else 'ahead'}; if this "
@@ -106,7 +106,7 @@ class Conditions:
         Args:
             names: Of the conditions.
         """
-        now = self._monotonic()
+        now = self._steady()
         with self._turn:
             reasons = [self._why_not(name, now) for name in names]
         return [reason for reason in reasons if reason]

@@ -21,6 +21,7 @@ from securesystemslib.signer import Signer
 from bordnetz.edge.message import Message
 from bordnetz.edge.methods import Method, MethodError, NoPayload
 from bordnetz.edge.module import Edge, Module
+from bordnetz.edge.outbox import Uptime
 from bordnetz.edge.thread import in_thread
 from bordnetz.errors import BordnetzError
 from bordnetz.ota.bundles import Telemetry
@@ -95,7 +96,10 @@ class Ota(Module[Desired]):
         self._folder = folder
         self._bundles = bundles
         self._stopping = threading.Event()
-        self._conditions = Conditions(settings.conditions, monotonic=time.monotonic, wall=time.time)
+        # Asleep a car may have been towed: what is known of it grows old meanwhile.
+        self._conditions = Conditions(
+            settings.conditions, steady=Uptime.of_the_machine().now, wall=time.time
+        )
         self._telemetry: Telemetry | None = None
         self._updates: Updates | None = None
         self._consents: Consents | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 
 from bordnetz.batch.dictionary import Dictionary
 from bordnetz.batch.message import Clock, Draft, Resolution, Stamp
-from bordnetz.can.clock import Wall
+from bordnetz.can.clock import Wall, boot_seconds
 from bordnetz.can.filters import Interest
 from bordnetz.can.frames import Block
 from bordnetz.can.quality import Assessor
@@ -105,7 +104,7 @@ class Collection:
             else:
                 self._gaps.pop(gap.bus, None)
         self._look()
-        self._hand_over(work, work.pipeline.take(block, time.monotonic()))
+        self._hand_over(work, work.pipeline.take(block, boot_seconds()))
         if work.pipeline.waiting:
             self._arrived.set()
         await self._backlog.room()
@@ -119,7 +118,7 @@ class Collection:
         """
         while True:
             try:
-                async with asyncio.timeout(self._work.pipeline.rest(time.monotonic())):
+                async with asyncio.timeout(self._work.pipeline.rest(boot_seconds())):
                     await self._arrived.wait()
                     await asyncio.sleep(seconds)
             except TimeoutError:
@@ -127,12 +126,12 @@ class Collection:
             self._arrived.clear()
             work = self._work
             self._look()
-            self._hand_over(work, work.pipeline.advance(time.monotonic()))
+            self._hand_over(work, work.pipeline.advance(boot_seconds()))
 
     def flush(self) -> None:
         """Hand everything over to the backlog."""
         self._look()
-        self._hand_over(self._work, self._work.pipeline.flush(time.monotonic()))
+        self._hand_over(self._work, self._work.pipeline.flush(boot_seconds()))
 
     def end(self) -> None:
         """Hand everything over to the backlog: no more frames will come."""
@@ -165,12 +164,12 @@ class Collection:
         unfinished = self._work.pipeline.release()
         self._work = new
         if unfinished is not None:
-            self._hand_over(new, new.pipeline.take(unfinished, time.monotonic()))
+            self._hand_over(new, new.pipeline.take(unfinished, boot_seconds()))
             self._arrived.set()
         self._tally.follow(new.validity)
         self.send_dictionary()
         if self._gaps and self.signals:
-            new.pipeline.note(tuple(self._gaps.values()), time.monotonic())
+            new.pipeline.note(tuple(self._gaps.values()), boot_seconds())
             self._arrived.set()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

@@ -9,7 +9,6 @@ import logging
 import math
 import operator
 import re
-import time
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bordnetz.can.cache import Cache
 from bordnetz.can.catalogue import Catalogue
+from bordnetz.can.clock import boot_seconds
 from bordnetz.can.dbc import show_id
 from bordnetz.can.sources.source import Source
 from bordnetz.can.vehicle import Vehicle
@@ -276,7 +276,7 @@ class Telemetry(Module[Desired]):
         collection, _ = self._running()
         pattern = re.compile("|".join(map(fnmatch.translate, payload.signals)))
         readings, more = collection.pipeline.latest.readings(pattern.match, SHOWN)
-        now = time.monotonic()
+        now = boot_seconds()
         shown: list[dict[str, Any]] = []
         room = _ROOM
         for reading in readings:
@@ -343,7 +343,7 @@ async def _tell_state(edge: Edge[Desired], collection: Collection) -> None:
             continue
         await asyncio.sleep(EACH)
         state = collection.state
-        told = None if state is None else state.tell(time.monotonic())
+        told = None if state is None else state.tell(boot_seconds())
         if state is not None and told is not None and not await edge.send(state_message(told)):
             state.untold()
 
