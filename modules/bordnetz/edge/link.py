@@ -9,6 +9,7 @@ the outbox.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import random
@@ -189,6 +190,9 @@ class HubLink:
                 await self._attempt()
             except LinkError as error:
                 reason = str(error)
+            # The SDK's clients and the errors of its libraries hold sockets in circles, which would
+            # stay open through dozens of attempts if the collector came only when it is full.
+            gc.collect()
             if self._abandoned >= _ABANDONED:
                 raise LinkStuckError(
                     f"{_ABANDONED} clients of the hub in a row did not come back from closing"
