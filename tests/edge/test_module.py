@@ -365,3 +365,13 @@ async def test_a_second_signal_ends_at_once_and_loses_nothing(hub, start):
     probe.process.send_signal(signal.SIGTERM)
     await asyncio.to_thread(probe.logged, "asked to stop")
     assert await asyncio.to_thread(probe.end) == 0
+
+
+def test_the_portal_sees_what_the_outbox_found_on_its_disk(hub, start, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "outbox").write_text("not an outbox")
+    start(hub.control.env("probe"))
+    shown = eventually(lambda: hub.control.twin("probe")["reported"].get("outbox"), bool)
+    assert shown == {"setAside": 1, "damaged": 0}
+    assert (state / "outbox.foreign").read_text() == "not an outbox"

@@ -44,6 +44,9 @@ M = TypeVar("M", bound=BaseModel)
 LOST = "hubLost"
 """The reported property that tells what Edge hub has dropped."""
 
+DISK = "outbox"
+"""The reported property that tells what the outbox has found on its disk."""
+
 
 class Module(ABC, Generic[M]):
     """What one Edge module is; everything but `run` has a default.
@@ -153,7 +156,12 @@ class Edge(Generic[M]):
         )
         pace = Pace(environment.link.floor, environment.link.ceiling)
         self._sender = Sender(
-            outbox, self._link, self.metrics, pace=pace, pause=environment.commit_seconds
+            outbox,
+            self._link,
+            self.metrics,
+            pace=pace,
+            pause=environment.commit_seconds,
+            tell=partial(self._reporter.set, DISK),
         )
         self._feed: Feed | None = None
         if environment.link.metrics:

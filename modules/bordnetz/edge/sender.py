@@ -67,6 +67,7 @@ class Sender:
         clock: Callable[[], float] = time.monotonic,
         pace: Pace | None = None,
         pause: float = 0.0,
+        tell: Callable[[dict[str, int]], None] = lambda _: None,
     ) -> None:
         """Prepare; sending starts with ``async with``.
 
@@ -77,6 +78,7 @@ class Sender:
             clock: Seconds from any fixed point.
             pace: How fast messages may leave; None: see `Pace`.
             pause: Seconds from one commit to the next at least, while few bytes wait.
+            tell: Is told what the outbox has found on its disk, at the start and when it changes.
         """
         self._outbox = outbox
         self._link = link
@@ -102,6 +104,8 @@ class Sender:
         self._counted: Counter[tuple[str, int]] = Counter()
         self._untold: Counter[tuple[str, int]] = Counter()
         self._told = -math.inf
+        self._tell_disk = tell
+        self._disk: dict[str, int] = {}
         self._clock = clock
         self._commits = Commits(outbox, self._apart, pause, self._committed)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
@@ -183,9 +187,12 @@ class Sender:
             "bytes": self._outbox.used,
             "acknowledged": self._confirmed,
             "givenUp": self._outbox.dropped.total(),
-            "setAside": self._outbox.set_aside,
-            "damaged": self._outbox.damaged,
+            **self._found(),
         }
+
+    def _found(self) -> dict[str, int]:
+        """What was found on the disk that cannot be used."""
+        return {"setAside": self._outbox.set_aside, "damaged": self._outbox.damaged}
 
     @property
     def room(self) -> int:
@@ -288,6 +295,9 @@ class Sender:
                 self._untold[reason, priority] += new
         if self._untold and self._clock() - self._told >= _TELLING:
             self._tell()
+        if (found := self._found()) != self._disk:
+            self._disk = found
+            self._tell_disk(found)
         if len(self._outbox):
             self._drained.clear()
         else:
