@@ -31,6 +31,7 @@ from .resources import (
 )
 from .scenario import Ended, Scenario
 from .shares import Found
+from .soak import soak
 from .suites import suite
 from .wear import SIZES, wear
 
@@ -340,6 +341,12 @@ def _rows() -> Iterator[Row]:
         "telemetry with a hub and a bus: SIGKILL at each commit, send, acknowledgement, at random",
         (),
         _kill_telemetry,
+    )
+    yield Row(
+        "soak",
+        "three days of a car: drives, tunnels, nights, other keys; memory, disk and the books",
+        (kernel(), "mkfs.ext4"),
+        soak,
     )
     for name, calls, error, what in (
         ("outbox-persisting-no-space", SPACE, "ENOSPC", "that needs space"),
