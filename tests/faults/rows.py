@@ -17,6 +17,7 @@ from .clocks import clock_jumps
 from .controls import Overwriting, Replacing
 from .doors import DOORS
 from .hostile import hostile
+from .knobs import hub_knobs
 from .metadata import Checking
 from .outbox import Losing, Persisting, Sending
 from .record import Places, Record, fresh, record
@@ -272,6 +273,12 @@ def _rows() -> Iterator[Row]:
         bus_faults(
             {"down-up": 60, "flood": 10, "bus-off": 60, "wrong-bitrate": 30, "dbc-swap": 60}
         ),
+    )
+    yield Row(
+        "hub-knobs",
+        "each fault of the hub, alone and in pairs, for up to an hour: nothing lost, all as before",
+        (kernel(),),
+        hub_knobs,
     )
     for door in DOORS:
         yield Row(
