@@ -132,6 +132,12 @@ def _kill_telemetry(places: Places, short: bool, progress: Progress) -> Found:
     return kill_telemetry(places, 8 if short else 320, progress)
 
 
+def _cut_machine(places: Places, short: bool, progress: Progress) -> Found:
+    from .machine import cut_power
+
+    return cut_power(places, 2 if short else 54, progress)
+
+
 def control(work: Work) -> Work:
     """Work that is wrong: the violation is to find nothing wrong."""
 
@@ -348,6 +354,12 @@ def _rows() -> Iterator[Row]:
         "telemetry with a hub and a bus: SIGKILL at each commit, send, acknowledgement, at random",
         (),
         _kill_telemetry,
+    )
+    yield Row(
+        "machine-power-cut",
+        "telemetry, a hub, a bus and their kernel: power cut at each step and at random",
+        (kernel(), *_CRASH),
+        _cut_machine,
     )
     yield Row(
         "soak",
