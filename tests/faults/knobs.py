@@ -3,11 +3,12 @@
 Modules, hub and SDK are real; the machines that they run in let idle waits pass at once
 (``tests/with-vcan --time-travel skip``), so that an hour takes half a minute.
 
-plan    which faults when
-bench   hub, module and faults, inside a machine
-module  the module, which tells what it does
-checks  what must hold after each try
-order   of these, that the most urgent message leaves first
+plan     which faults when
+bench    hub, module and faults, inside a machine
+module   the module, which tells what it does
+outcome  what was seen of a try
+checks   what must hold after it
+order    of these, that the most urgent message leaves first
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
-from .knobs_checks import Figures
+from .knobs_outcome import Figures
 from .knobs_plan import LONGEST, draw, names
 from .record import Places
 from .shares import Found
@@ -29,7 +31,7 @@ SHORT = ("go-silent", "drop-link+hub-killed", "refuse-auth+cap-packets")
 _BRIEFLY = 60.0
 _EACH = 6
 """Tries of one machine: one module and one outbox live through them all."""
-_TIMEOUT = 900
+_TIMEOUT = 1800
 _TESTS = Path(__file__).parents[1]
 
 
@@ -62,7 +64,7 @@ def _loads(every: list[str]) -> list[Sequence[str]]:
 
 def _machine(
     out: Path, some: Sequence[str], longest: float
-) -> list[tuple[str, list[str], dict[str, float] | None]]:
+) -> list[tuple[str, list[str], dict[str, Any] | None]]:
     """Some tries on one machine: of each its name, what is wrong, and its figures."""
     out.mkdir()
     command: list[str | Path] = [_TESTS / "with-vcan", "--engine", "uml", "--time-travel", "skip"]

@@ -24,19 +24,9 @@ from bordnetz.batch.seen import Seen
 from bordnetz.edge.suspects import LAST
 from bordnetz.laptop.hub.control import ControlError
 
-from .knobs_checks import (
-    PATIENCE,
-    PROOF,
-    SETTLED,
-    Arrived,
-    Figures,
-    Life,
-    Outcome,
-    Process,
-    Put,
-    wrong,
-)
+from .knobs_checks import PATIENCE, PROOF, SETTLED, wrong
 from .knobs_module import OUTPUT, body
+from .knobs_outcome import Arrived, Figures, Life, Outcome, Process, Put
 from .knobs_plan import KILLED, Fault, Try, draw
 
 MODULE = "probe"
@@ -274,7 +264,8 @@ def main(out: Path, names: list[str], longest: float) -> None:
 
         for name in names:
             outcome = bench.attempt(draw(name, longest))
-            write(name, wrong(outcome), asdict(Figures.of(outcome)))
+            figures = asdict(Figures.of(outcome)) if outcome.after else None
+            write(name, wrong(outcome), figures)
         if words := bench.end():
             write("the end", words)
 

@@ -135,7 +135,7 @@ async def sends(link: HubLink, message: Message) -> None:
 
 if __name__ == "__main__":
     tell("begins")
-    HubLink.send = sends  # type: ignore[method-assign]  # it is the same method, watched
+    HubLink.send = sends  # type: ignore[assignment]  # it is the same method, watched
     log = logging.getLogger("bordnetz.edge.sender")
     log.setLevel(logging.DEBUG)
     log.addHandler(Unconfirmed())
