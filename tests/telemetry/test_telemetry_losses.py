@@ -305,7 +305,7 @@ class LossMachine(RuleBasedStateMachine):
     def crash(self):
         """What was not flushed comes back, as after a power cut."""
         self.outbox._store.close()
-        gone = self.outbox._gone
+        gone = self.outbox._index.gone
         self.taken.clear()
         self.open()
         for number in gone & set(self.outbox._index):
@@ -344,3 +344,23 @@ def test_each_batch_waits_or_was_acknowledged_or_is_told_to_be_lost() -> None:
     run_state_machine_as_test(
         LossMachine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None)
     )
+
+
+def test_a_disk_that_cannot_be_read_keeps_nobody_from_storing(open_outbox, clock) -> None:
+    outbox = open_outbox(Losses(clock))
+    fill(outbox, 10)
+    read = outbox._store.read
+
+    def fails(_):
+        raise OSError(5, "Input/output error")
+
+    outbox._store.read = fails
+    fill(outbox, 4, 10)
+    outbox._store.read = read
+    entries = outbox.take(100)
+    kept = [entry for entry in entries if kind(entry.message) == "batch"]
+    losses = told(entries)
+    assert sum(loss.batches for loss in losses) == 14 - len(kept)
+    bare = [loss for loss in losses if loss.start is None]
+    assert sum(loss.batches for loss in bare) == 4
+    assert sum(loss.samples for loss in losses) == 1_000 * (14 - len(kept) - 4)

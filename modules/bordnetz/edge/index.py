@@ -2,83 +2,107 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Container, Iterable, Iterator
+from array import array
+from collections import Counter
+from collections.abc import Container, Iterator
 
 from bordnetz.edge.segment import PRIORITIES, Row
+from bordnetz.edge.table import Table
+
+_MANY = 1024
+"""Numbers in front of a line from which on it pays to clear them away."""
 
 
 class Index:
-    """The rows of all messages that wait.
+    """The messages that wait, those of each priority in a line.
 
     Attributes:
-        used: Bytes that they take.
+        gone: Numbers of messages in the log that do not wait any more, which has to be written.
+        used: Bytes that those that wait take.
         content: The number of the message of each content that others may need.
         needed: How many need each content.
     """
 
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
+    def __init__(self, table: Table, gone: set[int]) -> None:
+        """All that is in the log and not gone.
+
+        Args:
+            table: Of the log, which keeps it up to date.
+            gone: As above.
+        """
+        self.gone = gone
         self.used = 0
         self.content: dict[bytes, int] = {}
         self.needed: Counter[bytes] = Counter()
-        self._rows: dict[int, OrderedDict[int, Row]] = {p: OrderedDict() for p in PRIORITIES}
-        self._priority: dict[int, int] = {}
-        for row in rows:
-            self.add(row)
+        self._table = table
+        # Numbers, ascending; those that do not wait any more are cleared away at either end.
+        self._lines = {priority: array("Q") for priority in PRIORITIES}
+        self._heads = dict.fromkeys(PRIORITIES, 0)
+        self._counts = dict.fromkeys(PRIORITIES, 0)
+        for row in table.rows():
+            if row.number not in gone:
+                self.add(row)
 
     def __len__(self) -> int:
-        return len(self._priority)
+        return sum(self._counts.values())
 
     def __contains__(self, number: int) -> bool:
-        return number in self._priority
+        return number in self._table and number not in self.gone
 
     def __iter__(self) -> Iterator[int]:
-        """Numbers of the messages, in no order."""
-        return iter(self._priority)
+        """Numbers of the messages, ascending."""
+        return (number for number in self._table if number not in self.gone)
 
     def __getitem__(self, number: int) -> Row:
-        return self._rows[self._priority[number]][number]
+        return self._table.row(number)
 
     def counts(self) -> dict[int, int]:
         """Messages by priority, zeros left out."""
-        return {priority: len(rows) for priority, rows in self._rows.items() if rows}
+        return {priority: count for priority, count in self._counts.items() if count}
 
     def add(self, row: Row) -> None:
-        """Add a message, the newest of its priority."""
-        self._rows[row.priority][row.number] = row
-        self._priority[row.number] = row.priority
+        """A message is in the log, the newest of its priority."""
+        self._lines[row.priority].append(row.number)
+        self._counts[row.priority] += 1
         self.used += row.size
         if row.content is not None:
             self.content[row.content] = row.number
         if row.needs is not None:
             self.needed[row.needs] += 1
 
-    def remove(self, number: int) -> Row:
-        """Remove a message; it must be there."""
-        row = self._rows[self._priority.pop(number)].pop(number)
+    def leave(self, number: int) -> None:
+        """A message does not wait any more, and is still in the log."""
+        self.remove(self[number])
+        self.gone.add(number)
+
+    def remove(self, row: Row) -> None:
+        """A message does not wait any more, and is not in the log any more, or soon will not be."""
+        self._counts[row.priority] -= 1
         self.used -= row.size
-        if row.content is not None and self.content.get(row.content) == number:
+        if row.content is not None and self.content.get(row.content) == row.number:
             del self.content[row.content]
         if row.needs is not None:
             self.needed[row.needs] -= 1
             if not self.needed[row.needs]:
                 del self.needed[row.needs]
-        return row
 
     def waiting(
         self, priority: int, taken: Container[int], *, newest_first: bool = False
     ) -> Iterator[Row]:
         """Those of one priority that are not taken; nothing may be added or removed meanwhile."""
-        rows = self._rows[priority]
-        for number in reversed(rows) if newest_first else rows:
-            if number not in taken:
-                yield rows[number]
+        line = self._lines[priority]
+        self._trim(priority)
+        places = range(self._heads[priority], len(line))
+        for place in reversed(places) if newest_first else places:
+            number = line[place]
+            if number not in taken and number in self:
+                yield self[number]
 
     def older(self, since: float, taken: Container[int]) -> list[Row]:
         """Those stored before a time that are neither taken nor needed by others."""
         found = []
-        for rows in self._rows.values():
-            for row in rows.values():
+        for priority in PRIORITIES:
+            for row in self.waiting(priority, ()):
                 if row.since >= since:
                     break
                 needed = row.content is not None and self.needed[row.content]
@@ -117,3 +141,15 @@ class Index:
                 if excess <= 0:
                     return out
         return None
+
+    def _trim(self, priority: int) -> None:
+        """Let go of what does not wait any more at either end of a line."""
+        line, head = self._lines[priority], self._heads[priority]
+        while len(line) > head and line[-1] not in self:
+            line.pop()
+        while head < len(line) and line[head] not in self:
+            head += 1
+        if head >= _MANY or head == len(line):
+            del line[:head]
+            head = 0
+        self._heads[priority] = head

@@ -37,6 +37,7 @@ from bordnetz.edge.losses import Losses
 from bordnetz.edge.message import Entry, Letter, Message, MessageTooLargeError
 from bordnetz.edge.segment import PRIORITIES, SIZE, Draft, Row
 from bordnetz.edge.store import DamagedMessageError, OutboxError, Store, Uptime
+from bordnetz.edge.table import Table
 
 __all__ = ["PRIORITIES", "Entry", "Letter", "Outbox", "OutboxError", "Uptime"]
 
@@ -93,9 +94,8 @@ class Outbox:
         self._age = age
         self._newest_first = newest_first
         self._next = 1
-        self._gone: set[int] = set()
         self._taken: set[int] = set()
-        self._index = Index()
+        self._index = Index(Table(), set())
         try:
             with self._ready():
                 pass
@@ -324,27 +324,25 @@ class Outbox:
 
     def _write(self, group: Sequence[Draft], out: Sequence[Row] = ()) -> None:
         """One commit of all there is to write; none where that is nothing."""
-        drafts = [*group]
-        replaced = self._told()
-        if (record := self._record(replaced, out)) is not None:
-            drafts.append(record)
-        else:
-            replaced = []
-        if not drafts and not self._gone:
+        index = self._index
+        record, replaced = self._record(out)
+        drafts = [*group, *record]
+        if not drafts and not index.gone:
             return
         # Should the commit fail and have reached the disk all the same, the messages must not
         # come back: the caller will store them again under other names.
-        gone, self._gone = self._gone, self._gone | {draft.row.number for draft in drafts}
-        leaving = [*replaced, *(row.number for row in out)]
-        self._store.write([*gone, *leaving], drafts)
-        self._gone.clear()
+        gone = [*index.gone]
+        index.gone.update(draft.row.number for draft in drafts)
+        leaving = [*replaced, *out]
+        self._store.write([*gone, *(row.number for row in leaving)], drafts)
+        index.gone.clear()
         for row in out:
             self.dropped["budget", row.priority] += 1
-        for number in leaving:
-            self._index.remove(number)
+        for row in leaving:
+            index.remove(row)
         for draft in drafts:
-            self._index.add(draft.row)
-        if record is not None and self._losses is not None:
+            index.add(draft.row)
+        if record and self._losses is not None:
             self._losses.recorded()
 
     def _told(self) -> list[int]:
@@ -352,13 +350,19 @@ class Outbox:
         number = self._index.content.get(told.CONTENT)
         return [] if number is None or number in self._taken else [number]
 
-    def _record(self, replaced: Sequence[int], out: Sequence[Row]) -> Draft | None:
-        """What tells of all that was given up, also of what is told already and still waits."""
+    def _record(self, out: Sequence[Row]) -> tuple[list[Draft], list[Row]]:
+        """What tells of all that was given up, and the message that had told of some of it."""
         if self._losses is None or not (out or self._losses.pending):
-            return None
-        before = next((self._read(number) for number in replaced), None)
-        found = self._losses.record(before, [self._read(row.number) for row in out])
-        return None if found is None else self._new(Letter(*found, content=told.CONTENT))
+            return [], []
+        # One that cannot be read stays, to be given up when it is to be sent.
+        before = {n: message for n in self._told() if (message := self._read(n)) is not None}
+        found = self._losses.record(
+            next(iter(before.values()), None), [self._read(row.number) for row in out]
+        )
+        if found is None:
+            return [], []
+        record = self._new(Letter(*found, content=told.CONTENT))
+        return [record], [self._index[number] for number in before]
 
     # -- sending
 
@@ -368,10 +372,10 @@ class Outbox:
         return list(islice(waiting, limit))
 
     def _read(self, number: int) -> Message | None:
-        """A message; None where the disk gives it no more."""
+        """A message that goes anyway; None where the disk does not give it."""
         try:
             return self._store.read(number)
-        except DamagedMessageError:
+        except (DamagedMessageError, OSError):
             return None
 
     def _sendable(self, row: Row) -> Message | None:
@@ -407,8 +411,7 @@ class Outbox:
     def _leave(self, number: int) -> None:
         """Remove a message; the next commit says so."""
         self._taken.discard(number)
-        self._index.remove(number)
-        self._gone.add(number)
+        self._index.leave(number)
 
     def _has(self, entry: Entry) -> bool:
         """Whether this is an entry of a message that waits here."""
@@ -421,11 +424,12 @@ class Outbox:
     def _ready(self) -> Iterator[None]:
         with self._store.ready() as contents:
             if contents is not None:
+                gone = self._index.gone
                 if contents.id != self.id:
                     self.id = contents.id
-                    self._gone.clear()
+                    gone.clear()
                     self._taken.clear()
-                self._index = Index(row for row in contents.rows if row.number not in self._gone)
+                self._index = Index(contents.table, gone)
                 self._next = max(self._next, contents.next)
-                self._taken &= set(self._index)
+                self._taken = {number for number in self._taken if number in self._index}
             yield

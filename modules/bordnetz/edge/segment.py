@@ -195,9 +195,14 @@ class Draft:
             fields.append(message.samples)
         text = json.dumps(fields, separators=(",", ":")).encode()
         data = text + message.body
-        size = _COMMIT.size + _MESSAGE.size + len(content or b"") + len(needs or b"") + len(data)
+        size = stored_size(len(data), content, needs)
         row = Row(number, *name, since, priority, size, content, needs)
         return cls(row, len(text), data, zlib.crc32(data))
+
+
+def stored_size(length: int, content: bytes | None, needs: bytes | None) -> int:
+    """Bytes that a message takes of the log, with data of a length and the digests of a `Row`."""
+    return _COMMIT.size + _MESSAGE.size + len(content or b"") + len(needs or b"") + length
 
 
 class Place(NamedTuple):
@@ -366,7 +371,7 @@ def _messages(head: bytes, count: int, segment: int, start: int) -> Iterator[tup
         for one in lengths:
             digests.append(head[position : position + one] or None)
             position += one
-        size = _COMMIT.size + _MESSAGE.size + sum(lengths) + length
+        size = stored_size(length, *digests)
         row = Row(number, outbox, sequence, since, priority, size, *digests)
         yield row, Place(segment, start, text, length, check)
         start += length

@@ -36,10 +36,10 @@ from bordnetz.edge.segment import (
     Header,
     Moment,
     Place,
-    Row,
     decode,
     encode,
 )
+from bordnetz.edge.table import Table
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Log:
     """The segments of one outbox; see `open` and `make`.
 
     Attributes:
-        rows: Messages that are not gone, by their numbers.
+        table: Messages that are not gone.
         following: The next free sequence.
         moment: When the last commit was made.
         damaged: Places at which commits are missing.
@@ -74,7 +74,7 @@ class Log:
                 `SPARE_SEGMENTS`.
             size: Bytes of a segment that is made.
         """
-        self.rows: dict[int, Row] = {}
+        self.table = Table()
         self.following = 1
         self.moment: Moment | None = None
         self.damaged = 0
@@ -82,7 +82,6 @@ class Log:
         self._folder = folder
         self._size = size
         self._most = budget * 5 // 4 // size + SPARE_SEGMENTS
-        self._places: dict[int, Place] = {}
         # By number, the oldest first.
         self._segments: dict[int, Segment] = {}
         # Files to be used again: the log keeps its largest size.
@@ -139,6 +138,7 @@ class Log:
             self.damaged += damaged
             for commit in some:
                 self._apply(commit, segment)
+        self.table.settle()
         return bool(found)
 
     def read(self, number: int) -> tuple[Place, bytes]:
@@ -147,7 +147,7 @@ class Log:
         Raises:
             OSError: The disk does not give it.
         """
-        place = self._places[number]
+        place = self.table.place(number)
         with opened(self._folder / name(place.segment)) as file:
             return place, os.pread(file, place.length, place.offset)
 
@@ -169,7 +169,7 @@ class Log:
         for draft in waiting:
             if draft.row.size > self._size - _RESERVE - START:
                 raise ValueError(f"{draft.row.size} bytes fit no segment")
-        leaving = [number for number in gone if number in self.rows]
+        leaving = [number for number in gone if number in self.table]
         if not waiting:
             leaving = self._drop(leaving)
         while waiting or leaving:
@@ -222,8 +222,9 @@ class Log:
 
     def _apply(self, commit: Commit, segment: Segment) -> None:
         for row, place in commit.messages:
-            self._forget(row.number)
-            self.rows[row.number], self._places[row.number] = row, place
+            if row.number < self.following:
+                self._forget(row.number)
+            self.table.add(row, place)
             segment.live += 1
             self.following = max(self.following, row.number + 1)
         for number in commit.gone:
@@ -232,9 +233,9 @@ class Log:
         self.moment = commit.moment
 
     def _forget(self, number: int) -> None:
-        if self.rows.pop(number, None) is None:
-            return
-        self._segments[self._places.pop(number).segment].live -= 1
+        place = self.table.remove(number)
+        if place is not None:
+            self._segments[place.segment].live -= 1
 
     # -- one end grows, the other is freed
 
@@ -257,8 +258,8 @@ class Log:
         """
         left = set(gone)
         for number in [*self._segments][:-1]:
-            inside = {n for n, place in self._places.items() if place.segment == number}
-            if not inside <= left:
+            inside = {one for one in left if self.table.place(one).segment == number}
+            if len(inside) < self._oldest.live:
                 break
             for one in inside:
                 self._forget(one)
@@ -335,9 +336,9 @@ class Log:
     def _move(self, segment: int) -> None:
         """Write the messages of a segment again."""
         drafts = []
-        for number in [n for n, place in self._places.items() if place.segment == segment]:
+        for number in self.table.inside(segment):
             place, data = self.read(number)
-            drafts.append(Draft(self.rows[number], place.text, data, place.check))
+            drafts.append(Draft(self.table.row(number), place.text, data, place.check))
         self.write(self.moment or Moment(0, 0, 0), (), drafts)
 
     def close(self) -> None:

@@ -20,8 +20,9 @@ from bordnetz.edge import durable
 from bordnetz.edge.clock import boot_id
 from bordnetz.edge.durable import DurableError
 from bordnetz.edge.message import Message
-from bordnetz.edge.segment import Draft, Moment, NewerError, Row
+from bordnetz.edge.segment import Draft, Moment, NewerError
 from bordnetz.edge.segments import Log
+from bordnetz.edge.table import Table
 from bordnetz.edge.takeover import take_over
 from bordnetz.errors import BordnetzError
 
@@ -79,11 +80,11 @@ class Uptime:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was found: the outbox' id, the next sequence, and the rows in their order."""
+    """What was found: the outbox' id, the next sequence, and the messages, kept up to date."""
 
     id: int
     next: int
-    rows: list[Row]
+    table: Table
 
 
 class Store:
@@ -214,8 +215,7 @@ class Store:
             moment = Moment(self.clock, self._uptime.boot, self._uptime.now())
             self.set_aside += take_over(self._log, self._folder, moment)
             self._first = False
-        rows = sorted(self._log.rows.values(), key=lambda row: row.number)
-        return Contents(self._log.outbox, self._log.following, rows)
+        return Contents(self._log.outbox, self._log.following, self._log.table)
 
     def _read(self) -> Log:
         if not self._folder.is_dir():

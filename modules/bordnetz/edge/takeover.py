@@ -91,11 +91,11 @@ def _messages(folder: Path) -> Iterator[Stored]:
     """What waits in a log that was set aside, the oldest first."""
     other = Log(folder, 0)
     other.open(changing=False)
-    for number, row in sorted(other.rows.items()):
-        place, data = other.read(number)
+    for row in other.table.rows():
+        place, data = other.read(row.number)
         message = place.message(data)
         if message is None:
-            log.error("outbox %s: message %d is damaged and given up", folder, number)
+            log.error("outbox %s: message %d is damaged and given up", folder, row.number)
             continue
         name = (row.outbox, row.sequence)
         yield Stored(name, row.priority, message, row.content, row.needs)
@@ -103,7 +103,7 @@ def _messages(folder: Path) -> Iterator[Stored]:
 
 def _adopt(mine: Log, found: Iterator[Stored], moment: Moment, whence: Path) -> None:
     """Store messages of another log, but for those that are here already."""
-    here = {(row.outbox, row.sequence) for row in mine.rows.values()}
+    here = {(row.outbox, row.sequence) for row in mine.table.rows()}
     drafts: list[Draft] = []
     size = count = 0
     number = mine.following
