@@ -196,6 +196,8 @@ def test_what_is_too_old_is_told_also_if_it_told_of_others(open_outbox, clock) -
     fill(outbox, 1, 11)
     by_cause = {loss.cause: loss.batches for loss in told(outbox.take(100))}
     assert by_cause == {LossCause.BUDGET: lost, LossCause.AGE: 10 - lost}
+    # What told of others is counted once.
+    assert losses.samples == {"budget": 1_000 * lost, "age": 1_000 * (10 - lost)}
 
 
 def test_what_the_disk_gives_back_otherwise_is_told(open_outbox, clock, tmp_path) -> None:

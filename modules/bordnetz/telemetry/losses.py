@@ -42,7 +42,7 @@ class Losses:
         self._pending: Known = {}
         # What a message tells that may not be on the disk yet.
         self._telling: Known = {}
-        self._out: list[Loss] = []
+        self._out: list[Message | None] = []
         self._priority = LAST
         self._soon = clock()
 
@@ -57,9 +57,8 @@ class Losses:
 
     def give_up(self, message: Message | None, reason: str) -> None:
         """As `bordnetz.edge.losses.Losses`, as all that follows."""
-        losses = _losses(message, reason)
-        self._count(losses)
-        self.samples[reason] += sum(loss.samples for loss in losses)
+        self._count(_losses(message, reason))
+        self._book(message, reason)
 
     @property
     def pending(self) -> bool:
@@ -74,12 +73,13 @@ class Losses:
             pending, self._pending = self._pending, {}
         for loss in pending.values():
             add(self._telling, loss)
-        self._out = [loss for message in out for loss in _losses(message, "budget")]
-        if not self._telling and not self._out:
+        self._out = [*out]
+        leaving = [loss for message in out for loss in _losses(message, "budget")]
+        if not self._telling and not leaving:
             return None
         together: Known = {}
         told = () if before is None else _losses(before, "damaged")
-        for loss in (*told, *self._telling.values(), *self._out):
+        for loss in (*told, *self._telling.values(), *leaving):
             add(together, loss)
         waits = before is not None and before.properties.get("priority") == str(SOON)
         self._priority = SOON if waits or self._clock() >= self._soon else LAST
@@ -88,11 +88,16 @@ class Losses:
     def recorded(self) -> None:
         """It is on the disk."""
         self._telling.clear()
-        for loss in self._out:
-            self.samples["budget"] += loss.samples
+        for message in self._out:
+            self._book(message, "budget")
         self._out.clear()
         if self._priority == SOON:
             self._soon = self._clock() + EACH
+
+    def _book(self, message: Message | None, reason: str) -> None:
+        # One that tells of losses has none of its own.
+        if message is not None and message.samples:
+            self.samples[reason] += message.samples
 
     def _count(self, losses: Iterable[Loss]) -> None:
         with self._lock:
