@@ -237,7 +237,7 @@ class _Bench:
                 self.car.count(range(_AT_LAST))
                 wrong += self._balance(hub)
             except AssertionError as error:
-                wrong.append(str(error))
+                wrong.append(f"not all comes: {error}")
             finally:
                 module.end()
                 self.car.close()

@@ -13,7 +13,7 @@ UNFLUSHED = "commit-unflushed"
 _ALONE = (UNFLUSHED, *POINTS[:3])
 """What is passed without a hub."""
 _MOST = 12
-"""How often a point is passed before it is the last, at most."""
+"""How often a point is passed before it is the last, at most; those of a commit three times it."""
 _LOSSES = (Kept.SOME, Kept.NONE, Kept.TORN, Kept.ALL)
 
 
@@ -48,8 +48,8 @@ def cuts(count: int) -> list[Cut]:
         hub = turn % 2 == 0
         points = (UNFLUSHED, *POINTS, AT_RANDOM) if hub else (*_ALONE, AT_RANDOM)
         tour, place = divmod(turn // 2, len(points))
-        # With a hub, so long that some of it is acknowledged.
-        most = _MOST * (3 if hub and points[place] in _ALONE else 1)
+        # Commits go on until some is acknowledged, or much waits.
+        most = _MOST * (3 if points[place] in _ALONE else 1)
         number = random.Random(turn).randint(1, most)
         kept = _LOSSES[(tour + place) % len(_LOSSES)]
         found.append(Cut(turn, hub, points[place], number, kept))

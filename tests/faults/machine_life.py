@@ -3,8 +3,8 @@
 The disk is mounted, a hub starts if there is one, telemetry starts, and frames come until the power
 goes: telemetry cuts it itself (`machine_telemetry`), or whoever has started the machine does.
 
-What is not on the disk lies in a folder of the world outside, where everything that is written
-arrives at once: it survives the cut, and the hub keeps what it has acknowledged.
+What is not on the disk lies in a folder of the world outside.  User-mode Linux writes there at once
+(hostfs), so all that was written survives the cut, and the hub keeps what it has acknowledged.
 """
 
 from __future__ import annotations

@@ -74,5 +74,5 @@ HubLink.send = sent  # type: ignore[method-assign]  # likewise
 os.fdatasync = flushed
 os.kill = cut
 # So small that segments are begun, freed and used again in a few lives.
-Outbox.__init__.__kwdefaults__["segment"] = 96 << 10
+Outbox.__init__.__kwdefaults__["segment"] = 32 << 10
 runpy.run_path(str(Path(__file__).with_name("dying.py")), run_name="__main__")
