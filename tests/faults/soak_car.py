@@ -238,6 +238,7 @@ def soak(car: Car, plan: Plan) -> Found:
             *_lost(status),
             *looks[-1].grown(looks[0]),
             *looks[-1].worn(arrivals.payload),
+            *looks[-1].unmoved(plan.sessions),
             *([f"ended with {code}"] if code else []),
         ],
     )

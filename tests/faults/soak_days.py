@@ -34,6 +34,12 @@ class Plan:
     hours: int
     moments: Sequence[Moment]
 
+    @property
+    def sessions(self) -> int:
+        """Sessions with the hub, at least: what ends one is followed by the next."""
+        ends = (Verb.OUT_OF_TUNNEL, Verb.CUT, Verb.HUB_BACK)
+        return 1 + sum(verb in ends for _, verb in self.moments)
+
 
 _DAY: Sequence[Moment] = (
     (0, Verb.DRIVE),

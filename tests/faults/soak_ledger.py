@@ -71,6 +71,15 @@ class Look:
         if not self.held and self.disk > first.disk + SIZE:
             yield f"{self.disk} bytes of disk for nothing, {first.disk} after the first hour"
 
+    def unmoved(self, sessions: int) -> Iterator[str]:
+        """Whether it has not felt what happened, so that nothing was tried.
+
+        Args:
+            sessions: With the hub that it needed for that, at least.
+        """
+        if self.sessions < sessions:
+            yield f"{self.sessions} sessions, {sessions} are the least"
+
     def worn(self, payload: int) -> Iterator[str]:
         """What flash had to bear that it should not.
 

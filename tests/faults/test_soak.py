@@ -127,6 +127,11 @@ def test_wear_beyond_what_is_promised_is_found():
     assert words == "81 flushes for 10 messages, 80 are the most"
 
 
+def test_a_process_that_nothing_has_happened_to_is_found():
+    assert list(replace(FIRST, sessions=SHORT.sessions).unmoved(SHORT.sessions)) == []
+    assert list(FIRST.unmoved(SHORT.sessions)) == ["1 sessions, 4 are the least"]
+
+
 def test_the_table_has_each_hour():
     away = replace(FIRST, connected=False, held=3)
     assert by_hour([FIRST, away]).endswith("70.0/21/12/0/10, 70.0/21/12/3/10 away")
