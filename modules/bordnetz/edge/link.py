@@ -186,13 +186,13 @@ class HubLink:
         while True:
             self._since = math.inf
             reason = ""
+            # The SDK's last client and the errors of its libraries hold sockets in circles.  Left
+            # alone, the collector comes by after dozens of attempts.
+            gc.collect()
             try:
                 await self._attempt()
             except LinkError as error:
                 reason = str(error)
-            # The SDK's clients and the errors of its libraries hold sockets in circles, which would
-            # stay open through dozens of attempts if the collector came only when it is full.
-            gc.collect()
             if self._abandoned >= _ABANDONED:
                 raise LinkStuckError(
                     f"{_ABANDONED} clients of the hub in a row did not come back from closing"
