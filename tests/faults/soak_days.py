@@ -78,12 +78,12 @@ SHORT = Plan(
         (0, Verb.DRIVE),
         (2, Verb.INTO_TUNNEL),
         (4, Verb.OUT_OF_TUNNEL),
+        (5, Verb.CUT),
         (6, Verb.PARK),
         (65, Verb.HUB_AWAY),
         (70, Verb.OTHER_KEYS),
         (85, Verb.HUB_BACK),
         (90, Verb.DRIVE),
-        (91, Verb.CUT),
         (93, Verb.PARK),
     ),
 )
