@@ -100,7 +100,7 @@ class Bench:
         self._told, self._heard = folder / "told", 0
         self._agent = Agent(self._told, folder / "module.log", variables)
         self._seen = Seen()
-        self._last = 0
+        self._last = self._hung = 0
         while (before := self._process()) is None:
             time.sleep(1)
         self._before = before
@@ -119,7 +119,7 @@ class Bench:
         outcome.lives = [
             Life(life.began - began, life.ended - began, life.code) for life in self._agent.lives
         ]
-        outcome.after = self._process()
+        outcome.after, outcome.hung = self._process(), self._hung
         return outcome
 
     def end(self) -> list[str]:
@@ -215,6 +215,7 @@ class Bench:
             self._heard = told.tell()
         outcome.lines += lines
         for line in lines:
+            self._hung = 0 if line == "begins" else self._hung + (line == "hung")
             if line.startswith("put "):
                 _, name, priority, size, at = line.split()
                 outbox, _, sequence = name.partition("-")

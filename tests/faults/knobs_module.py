@@ -3,7 +3,8 @@
 It makes them while the file named by ``MAKING`` exists.  Lines, in the order of what happened:
 ``begins`` for the process, ``put NAME PRIORITY SIZE TIME`` once the outbox has a message, ``sends
 SEQUENCE`` when the sender has chosen it, then ``done``, ``tried`` or ``struck SEQUENCE``: the hub
-has it, there was no session, or the session ended first.
+has it, there was no session, or the session ended first; ``hung`` for a client of the SDK that did
+not come back from closing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bordnetz.edge.message import Message
 from bordnetz.edge.methods import Method, NoPayload
 from bordnetz.edge.module import Edge, Module
 from bordnetz.edge.run import run_module
+from bordnetz.edge.session import Session
 
 OUTPUT = "batches"
 TICK = 5.0
@@ -122,7 +124,7 @@ def tell(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-send = HubLink.send
+send, close = HubLink.send, Session.close
 
 
 async def sends(link: HubLink, message: Message) -> None:
@@ -133,9 +135,18 @@ async def sends(link: HubLink, message: Message) -> None:
     tell("done", sequence)
 
 
+async def closes(session: Session) -> bool:
+    """Likewise."""
+    closed = await close(session)
+    if not closed:
+        tell("hung")
+    return closed
+
+
 if __name__ == "__main__":
     tell("begins")
     HubLink.send = sends  # type: ignore[assignment]  # it is the same method, watched
+    Session.close = closes  # type: ignore[assignment]  # likewise
     log = logging.getLogger("bordnetz.edge.sender")
     log.setLevel(logging.DEBUG)
     log.addHandler(Unconfirmed())

@@ -36,6 +36,7 @@ def passed_over(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
             ready.update(dict.fromkeys(suspects, 0))
             suspects.clear()
             strikes.clear()
+        if not words:
             continue
         sequence = int(words[0].rpartition("-")[2])
         if kind == "put":

@@ -62,6 +62,7 @@ class Outcome:
         arrivals: Each message when it came first, in their order.
         again: Those that came again.
         lives: Processes that ended.
+        hung: Clients of the SDK that never came back from closing, in the process at the end.
         settling: Seconds until all had come, None if that did not happen.
         status: What the method of that name says at last.
         mark: The last change of desired properties, and what is reported of it.
@@ -78,6 +79,7 @@ class Outcome:
     arrivals: list[Arrived] = field(default_factory=list)
     again: list[Arrived] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
+    hung: int = 0
     settling: float | None = None
     status: dict[str, Any] = field(default_factory=dict)
     mark: tuple[int, int] = (0, 0)
@@ -121,6 +123,7 @@ class Figures:
     again: int = 0
     ends: int = 0
     suspects: int = 0
+    hung: int = 0
     late: float = 0.0
     settling: float = 0.0
     growth: int = 0
@@ -137,6 +140,7 @@ class Figures:
             len(outcome.again),
             len(outcome.lives),
             len(outcome.suspects),
+            outcome.lines.count("hung"),
             max(outcome.delays.values(), default=0.0),
             settling,
             after.memory - outcome.before.memory,
@@ -147,14 +151,15 @@ class Figures:
     def joined(cls, some: Sequence[Figures]) -> Figures:
         """Sums, and the largest of what has no sum."""
         return cls(
-            *(sum(getattr(one, name) for one in some) for name in cls.__slots__[:5]),
-            *(max(getattr(one, name) for one in some) for name in cls.__slots__[5:]),
+            *(sum(getattr(one, name) for one in some) for name in cls.__slots__[:6]),
+            *(max(getattr(one, name) for one in some) for name in cls.__slots__[6:]),
         )
 
     def __str__(self) -> str:
         return (
             f"{self.hours:.1f} simulated hours, {self.messages} messages, {self.again} came again; "
-            f"{self.ends} processes ended by the watchdog; {self.suspects} messages went to the "
-            f"back; the longest wait {self.late:.0f} s, all there {self.settling:.0f} s after the "
-            f"faults; at most {self.growth / 2**20:.1f} MiB and {self.garbage} descriptors more"
+            f"{self.ends} processes ended by the watchdog, {self.hung} clients of the SDK hung; "
+            f"{self.suspects} messages went to the back; the longest wait {self.late:.0f} s, all "
+            f"there {self.settling:.0f} s after the faults; at most {self.growth / 2**20:.1f} MiB "
+            f"and {self.garbage} descriptors more"
         )

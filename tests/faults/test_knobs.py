@@ -9,7 +9,7 @@ import pytest
 from bordnetz.edge.sender import WINDOW
 
 from .knobs import _loads
-from .knobs_checks import GARBAGE, GROWTH, wrong
+from .knobs_checks import GARBAGE, GROWTH, HUNG, wrong
 from .knobs_order import misplaced
 from .knobs_outcome import Arrived, Figures, Life, Outcome, Process, Put
 from .knobs_plan import FAULTS, LONGEST, SHORTEST, draw, names
@@ -180,7 +180,7 @@ def take(**more):
         (take(memory=GROWTH + 1), "8.0 MiB more than before"),
         (take(threads=3), "16 threads, before 13"),
         (take(descriptors=3), "21 descriptors, before 18"),
-        (take(uncollected=GARBAGE + 1), "83 descriptors with those that are garbage"),
+        (take(uncollected=GARBAGE + 3), "85 descriptors with those that are garbage"),
     ],
 )
 def test_what_is_wrong_is_found(spoil, words):
@@ -188,6 +188,17 @@ def test_what_is_wrong_is_found(spoil, words):
     spoil(outcome)
     (found,) = wrong(outcome)
     assert words in found
+
+
+def test_a_client_that_hangs_is_counted_and_what_it_keeps_is_not_held_against_the_module():
+    outcome = good()
+    outcome.lines.append("hung")
+    outcome.hung = 1
+    take(threads=5, descriptors=6)(outcome)
+    assert wrong(outcome) == []
+    assert Figures.of(outcome).hung == 1
+    outcome.hung = HUNG + 1
+    assert wrong(outcome) == [f"{HUNG + 1} clients hung"]
 
 
 def test_a_try_after_which_not_all_is_as_before_is_wrong():
