@@ -20,8 +20,8 @@ MORE_THREADS = 2
 SHARE, EACH = 1.5, 10 << 10
 """Bytes of flash for each of the payload, and for each commit, as the outbox promises."""
 TIMES = 16 << 10
-"""Bytes that ext4 writes apart for the time of a file's change, where no other commit follows at
-once: three blocks of its journal, and the block where it belongs."""
+"""Bytes that ext4 may write apart for the time of a file's change, where no other commit follows at
+once: blocks of its journal, and the one where it belongs."""
 FLUSHES = 4
 """Of the disk, for each commit, those of the journal included."""
 COMMITS = 2
