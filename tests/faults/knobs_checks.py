@@ -28,9 +28,9 @@ HUNG = 5
 HUNG_THREADS, HUNG_DESCRIPTORS = 6, 8
 """Of a client that never came back from closing: where a hub ends a connection that paho-mqtt is
 writing to, its thread may end by that, and the SDK waits for it for ever (one in 300 cuts)."""
-GARBAGE = 64
-"""Descriptors more than before, those included that wait for the garbage collector: two for each
-session that is over."""
+GARBAGE = 6
+"""Descriptors more than these that wait for the garbage collector: those of the last session, not
+of all that are over."""
 AT_ONCE = 10.0
 """Seconds in which an urgent message has left though the pace is the slowest."""
 BLOCKED = 180.0

@@ -180,7 +180,7 @@ def take(**more):
         (take(memory=GROWTH + 1), "8.0 MiB more than before"),
         (take(threads=3), "16 threads, before 13"),
         (take(descriptors=3), "21 descriptors, before 18"),
-        (take(uncollected=GARBAGE + 3), "85 descriptors with those that are garbage"),
+        (take(uncollected=GARBAGE + 3), "27 descriptors with those that are garbage"),
     ],
 )
 def test_what_is_wrong_is_found(spoil, words):
