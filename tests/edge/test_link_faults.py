@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ from contextlib import suppress
 
 import pytest
 from link_help import PATIENCE, PATIENT, SOON, batch, delivered, on, soon, until, upstream
+from paho.mqtt.client import Client
 
 from bordnetz.edge.link import Backoff, HubLink, LinkError, LinkLostError, Timing
 from bordnetz.edge.message import Message, MessageTooLargeError
@@ -301,6 +303,39 @@ async def test_after_an_outage_the_backlog_leaves_at_the_pace_several_in_flight(
         # The first one at once, each other one a twentieth of a second after it.
         assert time.monotonic() - start >= 39 / 20 * 0.95
     assert numbers(await upstream(hub, 40)) == list(range(1, 41))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_the_end_of_the_network_thread_of_the_client_ends_the_session_at_once(
+    hub, ears, monkeypatch
+):
+    """paho does not catch what TLS says where the hub closes while it writes, and is gone."""
+    monkeypatch.setattr(Client, "_packet_write", closed_meanwhile := Once(Client._packet_write))
+    unhurried = Timing(connect=20, call=600, close=1)
+    async with HubLink(ears, unhurried, SOON) as link:
+        await soon(link.up())
+        closed_meanwhile.now.set()
+        with pytest.raises(LinkError):  # Which is long before the call is overdue.
+            await soon(link.send(batch(1)))
+        await delivered(link, batch(1))
+        assert link.sessions == 2
+
+
+class Once:
+    """A method that fails once it is told to, and works again."""
+
+    def __init__(self, method):
+        self.now = threading.Event()
+        self._method = method
+
+    def __get__(self, client, _):
+        return lambda: self(client)
+
+    def __call__(self, client):
+        if self.now.is_set():
+            self.now.clear()
+            raise ssl.SSLEOFError("EOF occurred in violation of protocol")
+        return self._method(client)
 
 
 async def test_several_messages_are_in_flight_at_once(hub, ears, outbox):

@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from bordnetz.edge import deaths
 from bordnetz.edge.message import Message
 from bordnetz.edge.thread import in_thread
 from bordnetz.errors import BordnetzError
@@ -154,6 +155,10 @@ class Session:
         Returns:
             True if it only has to be renewed, False if it broke.
         """
+        with deaths.heard("paho", self._hand_over(self._on_death)):
+            return await self._prove()
+
+    async def _prove(self) -> bool:
         end = self._loop.time() + self._timing.lifetime
         while not self.ended.is_set():
             left = end - self._loop.time()
@@ -277,6 +282,10 @@ class Session:
 
     def _on_connection_change(self) -> None:
         self._end("connection lost")
+
+    def _on_death(self, error: str) -> None:
+        # As where the hub closes while paho writes: it does not catch what TLS says then.
+        self._end(f"the client's network thread has ended: {error}")
 
     def _on_patch(self, patch: Mapping[str, Any]) -> None:
         if not self.ended.is_set() and not self._receiver.patch(patch):
