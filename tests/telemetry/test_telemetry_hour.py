@@ -40,6 +40,12 @@ def test_after_an_hour_without_a_hub_everything_arrives():
         "notData": 0,
         "dropped": {},
     }
-    assert status["samples"] == {"decoded": 360, "stored": 360, "held": 0, "dropped": {}}
+    assert status["samples"] == {
+        "decoded": 360,
+        "stored": 360,
+        "held": 0,
+        "dropped": {},
+        "givenUp": {},
+    }
     assert outcome["arrived"].count("batch.1") == status["batches"] > 10
     assert outcome["exit"] == 0

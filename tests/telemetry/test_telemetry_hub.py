@@ -214,7 +214,13 @@ def test_ping_and_status_answer(deploy, start, car):
         "problems": 0,
     }
     assert status["source"] == {"recorded": False, "ended": False}
-    assert status["samples"] == {"decoded": 12, "stored": 12, "held": 0, "dropped": {}}
+    assert status["samples"] == {
+        "decoded": 12,
+        "stored": 12,
+        "held": 0,
+        "dropped": {},
+        "givenUp": {},
+    }
     assert (status["batches"], status["answers"]) == (1, 0)
     assert status["collecting"]["signals"] == SIGNALS
 

@@ -276,6 +276,7 @@ def test_a_recording_waits_for_room_in_the_outbox(deploy, start, car, tmp_path):
         "stored": n,
         "held": 0,
         "dropped": {},
+        "givenUp": {},
     }
     assert module.figure("bordnetz_outbox_dropped_total") == 0
 
