@@ -175,10 +175,7 @@ async def test_a_message_that_the_hub_cuts_the_link_on_does_not_block_the_others
     monkeypatch.setattr("bordnetz.edge.suspects.LAST", 1.0)
     await on(hub, "fault", "cap-packets", 100_000)
     metrics = Metrics()
-    # A client that did not come back from closing would count, and three are the end.  The cut may
-    # end the SDK's network thread, which only a call without an answer tells.
-    timing = Timing(call=3, close=5)
-    async with HubLink(ears, timing, SOON) as link, Sender(outbox, link, metrics) as sender:
+    async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, metrics) as sender:
         failed = asyncio.create_task(link.failed())
         for number in range(1, 31):
             await sender.put(lambda o, n: batch(n, 150_000 if n == 3 else 1_000), 5)
@@ -311,11 +308,12 @@ async def test_the_end_of_the_network_thread_of_the_client_ends_the_session_at_o
 ):
     """paho does not catch what TLS says where the hub closes while it writes, and is gone."""
     monkeypatch.setattr(Client, "_packet_write", closed_meanwhile := Once(Client._packet_write))
-    unhurried = Timing(connect=20, call=600, close=1)
+    unhurried = Timing(connect=20, call=600, close=600)
     async with HubLink(ears, unhurried, SOON) as link:
         await soon(link.up())
         closed_meanwhile.now.set()
-        with pytest.raises(LinkError):  # Which is long before the call is overdue.
+        # Long before the call is overdue, and the client comes back from closing.
+        with pytest.raises(LinkError):
             await soon(link.send(batch(1)))
         await delivered(link, batch(1))
         assert link.sessions == 2

@@ -1,47 +1,70 @@
-"""Threads of a library that end by an exception, of which it tells nobody."""
+"""The network thread of a client of paho that ends by an exception, of which paho tells nobody.
+
+That happens where the hub closes while paho writes: it does not catch what TLS says then.  The SDK
+would wait for ever for the end of the connection, in closing the client, too.
+"""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import Any
 
-Listener = Callable[[str], None]
+_PACKETS = 1000
+"""What may still be read from the connection, at most."""
 
-_listeners: dict[Listener, str] = {}
+_listeners: set[Callable[[str], None]] = set()
 _before = threading.excepthook
 
 
 @contextmanager
-def heard(package: str, listener: Listener) -> Iterator[None]:
-    """Within, hear of each thread that an exception ends which came through a package.
+def heard(listener: Callable[[str], None]) -> Iterator[None]:
+    """Within, hear of each such end; the client is told of it as of any lost connection.
 
     Args:
-        package: As "paho".
-        listener: Is called on that thread with the exception in words.
+        listener: Is called on that thread, with the exception in words.
     """
-    _listeners[listener] = package
+    global _before
+    _listeners.add(listener)
     if threading.excepthook is not _hook:
-        global _before
         _before, threading.excepthook = threading.excepthook, _hook
     try:
         yield
     finally:
-        del _listeners[listener]
+        _listeners.discard(listener)
 
 
 def _hook(arguments: threading.ExceptHookArgs, /) -> None:
-    for listener, package in tuple(_listeners.items()):
-        if _is_through(package, arguments.exc_traceback):
+    client = _client(arguments.exc_traceback)
+    if client is not None:
+        with suppress(Exception):  # It was to die anyway.
+            _disconnect(client)
+        for listener in tuple(_listeners):
             listener(f"{arguments.exc_type.__name__}: {arguments.exc_value}")
     _before(arguments)
 
 
-def _is_through(package: str, trace: TracebackType | None) -> bool:
+def _client(trace: TracebackType | None) -> Any:
+    """The client of paho that an exception came through; None: it did through none."""
+    found = None
     while trace is not None:
-        name = trace.tb_frame.f_globals.get("__name__", "")
-        if name == package or name.startswith(f"{package}."):
-            return True
+        frame = trace.tb_frame
+        if frame.f_globals.get("__name__") == "paho.mqtt.client":
+            found = frame.f_locals.get("self", found)
         trace = trace.tb_next
-    return False
+    return found
+
+
+def _disconnect(client: Any) -> None:
+    """Let it find out by itself, with its own means, that the connection is over."""
+    connection = client.socket()
+    if connection is None:
+        return
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    for _ in range(_PACKETS):
+        if client.loop_read():
+            return

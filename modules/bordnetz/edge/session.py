@@ -155,7 +155,7 @@ class Session:
         Returns:
             True if it only has to be renewed, False if it broke.
         """
-        with deaths.heard("paho", self._hand_over(self._on_death)):
+        with deaths.heard(self._hand_over(self._on_death)):
             return await self._prove()
 
     async def _prove(self) -> bool:
@@ -284,7 +284,6 @@ class Session:
         self._end("connection lost")
 
     def _on_death(self, error: str) -> None:
-        # As where the hub closes while paho writes: it does not catch what TLS says then.
         self._end(f"the client's network thread has ended: {error}")
 
     def _on_patch(self, patch: Mapping[str, Any]) -> None:
