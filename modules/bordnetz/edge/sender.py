@@ -224,8 +224,9 @@ class Sender:
             self._later(entry)
             return
         self._suspects.clear(entry)
-        await self._apart(partial(self._outbox.acknowledge, entry))
+        # Before it leaves the outbox: whoever sees that empty sees all that have left it.
         self._confirmed += 1
+        await self._apart(partial(self._outbox.acknowledge, entry))
         self._sent.sent()
         self._bytes.inc(size)
         self._blocks.inc(blocks)
