@@ -1,5 +1,6 @@
 """The outbox against what happens to disks and processes; nothing here is imitated."""
 
+import errno
 import os
 import random
 import resource
@@ -234,3 +235,25 @@ def test_a_message_whose_storing_failed_does_not_come_back(tmp_path, file_limit)
     with Outbox(path, ROOMY) as outbox:
         assert [entry.sequence for entry in outbox.take(100)] == names
         assert len(names) == 6
+
+
+def test_what_is_gone_stays_gone_where_the_disk_does_not_let_go_of_a_file(tmp_path, monkeypatch):
+    path, size = tmp_path / "outbox", 64 << 10
+    with Outbox(path, 1_000_000, segment=size) as outbox:
+        for _ in range(30):
+            outbox.put(lambda *_: Message("o", bytes(9_000)), 5)
+        entries = outbox.take(18)
+        # All of the first segments, and some of the next one.
+        for entry in entries:
+            outbox.acknowledge(entry)
+
+        def busy(self, target):
+            raise OSError(errno.EBUSY, "Device or resource busy")
+
+        monkeypatch.setattr(Path, "replace", busy)
+        outbox.flush()
+        monkeypatch.undo()
+        left = [entry.sequence for entry in outbox.take(100)]
+    assert left == list(range(19, 31))
+    with Outbox(path, 1_000_000, segment=size) as outbox:
+        assert [entry.sequence for entry in outbox.take(100)] == left

@@ -259,12 +259,14 @@ class Log:
         left = set(gone)
         for number in [*self._segments][:-1]:
             inside = {one for one in left if self.table.place(one).segment == number}
-            if len(inside) < self._oldest.live:
+            if len(inside) < self._segments[number].live:
                 break
             for one in inside:
                 self._forget(one)
-            left -= inside
             self._free()
+            if number in self._segments:
+                break  # The disk does not let go of it: that they are gone has to be said.
+            left -= inside
         if len(left) < len(gone):
             durable.sync_folder(self._folder)
             self._unsynced = False
