@@ -16,9 +16,6 @@ from typing import Any
 _PACKETS = 1000
 """What may still be read from the connection, at most."""
 
-_listeners: set[Callable[[str], None]] = set()
-_before = threading.excepthook
-
 
 @contextmanager
 def heard(listener: Callable[[str], None]) -> Iterator[None]:
@@ -27,24 +24,21 @@ def heard(listener: Callable[[str], None]) -> Iterator[None]:
     Args:
         listener: Is called on that thread, with the exception in words.
     """
-    global _before
-    _listeners.add(listener)
-    if threading.excepthook is not _hook:
-        _before, threading.excepthook = threading.excepthook, _hook
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs, /) -> None:
+        client = _client(arguments.exc_traceback)
+        if client is not None:
+            with suppress(Exception):  # It was to die anyway.
+                _disconnect(client)
+            listener(f"{arguments.exc_type.__name__}: {arguments.exc_value}")
+        before(arguments)
+
+    threading.excepthook = hook
     try:
         yield
     finally:
-        _listeners.discard(listener)
-
-
-def _hook(arguments: threading.ExceptHookArgs, /) -> None:
-    client = _client(arguments.exc_traceback)
-    if client is not None:
-        with suppress(Exception):  # It was to die anyway.
-            _disconnect(client)
-        for listener in tuple(_listeners):
-            listener(f"{arguments.exc_type.__name__}: {arguments.exc_value}")
-    _before(arguments)
+        threading.excepthook = before
 
 
 def _client(trace: TracebackType | None) -> Any:
