@@ -258,6 +258,8 @@ class Log:
         """
         left = set(gone)
         for number in [*self._segments][:-1]:
+            if number not in self._segments:
+                continue  # Nothing was in it, and it went with the one before.
             inside = {one for one in left if self.table.place(one).segment == number}
             if len(inside) < self._segments[number].live:
                 break
