@@ -98,7 +98,9 @@ class Persisting(Sending):
             outbox.put(_letter, 5)
 
     def _store(self, outbox: Outbox, number: int, patience: int) -> None:
-        make = lambda *_: Message("o", _body(number), properties={"number": f"{number}"})  # noqa: E731
+        def make(*_: int) -> Message:
+            return Message("o", _body(number), properties={"number": f"{number}"})
+
         while True:
             try:
                 outbox.put(make, 5)
