@@ -194,6 +194,25 @@ async def test_a_message_that_the_hub_cuts_the_link_on_does_not_block_the_others
     await until(lambda: 3 in set(numbers(hub.control.upstream.messages())))
 
 
+async def test_when_the_hub_takes_less_than_others_do_that_is_found_out_with_few_breaks(
+    hub, ears, outbox, monkeypatch
+):
+    monkeypatch.setattr("bordnetz.edge.suspects.FIRST", 5.0)
+    await on(hub, "fault", "cap-packets", 100_000)
+    large = set(range(5, 101, 5))
+    async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, Metrics()) as sender:
+        for number in range(1, 101):
+            size = 150_000 if number in large else 1_000
+            await sender.put(lambda o, n, size=size: batch(n, size), 5)
+        await until(lambda: sender.state()["messages"] == len(large))
+        assert set(numbers(hub.control.upstream.messages())) == set(range(1, 101)) - large
+        assert link.sessions < len(large)
+        await on(hub, "fault", "cap-packets", off=True)
+        # One that passes frees all the others at once.
+        await soon(sender.drained())
+    await until(lambda: large <= set(numbers(hub.control.upstream.messages())))
+
+
 async def test_what_no_hub_takes_never_gets_into_the_queue(hub, ears, outbox):
     await on(hub, "fault", "cap-packets", 262_144)
     async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, Metrics()) as sender:

@@ -42,6 +42,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "outbox"
 
 
+def test_only_smaller_ones_are_taken_where_that_is_asked_for(path):
+    with Outbox(path, ROOMY) as outbox:
+        for size in (100, 4_000, 200, 5_000):
+            outbox.put(letter(size), 5)
+        small = outbox.take(10, below=4_000)
+        assert [len(entry.message.body) for entry in small] == [100, 200]
+        (larger,) = outbox.take(1)
+        outbox.release(larger)
+        assert outbox.take(10, below=larger.size) == []
+        assert outbox.take(10, below=larger.size + 1) == [larger]
+
+
 # 1: on the disk when put returns
 
 

@@ -3,9 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bordnetz.edge.outbox import Entry
 from bordnetz.edge.pace import BURST, CEILING, FLOOR, Pace, Rate
-from bordnetz.edge.suspects import FIRST, LAST, STRIKES, Suspects
 
 DAY = 86_400
 
@@ -91,27 +89,3 @@ def test_a_debt_made_at_the_floor_is_paid_at_the_rate_that_follows():
     while pace.slowed:
         pace.faster()
     assert pace.delay() < 1
-
-
-def test_a_message_becomes_suspect_by_strikes_in_a_row_and_waits_longer_with_each():
-    suspects, entry, other = Suspects(), Entry(1, 7, 5, None, 1), Entry(1, 8, 5, None, 2)
-    waits = []
-    for _ in range(STRIKES + 20):
-        suspects.strike(entry)
-        waits.append(suspects.wait(entry))
-    assert waits[:STRIKES] == [0] * (STRIKES - 1) + [FIRST]
-    assert waits[STRIKES] == 2 * FIRST
-    assert waits[-1] == LAST
-    assert entry in suspects
-    assert other not in suspects
-    assert len(suspects) == 1
-    suspects.clear(entry)
-    assert entry not in suspects
-    assert suspects.wait(entry) == 0
-
-
-def test_the_memory_for_strikes_is_bounded():
-    suspects = Suspects()
-    for number in range(10_000):
-        suspects.strike(Entry(1, number, 5, None, number))
-    assert len(suspects._strikes) < 5000

@@ -34,7 +34,7 @@ of all that are over."""
 AT_ONCE = 10.0
 """Seconds in which an urgent message has left though the pace is the slowest."""
 BLOCKED = 180.0
-"""Seconds in which a message has come though those of another priority cut the link."""
+"""Seconds in which a message has come though larger ones cut the link."""
 
 _DENYING = ("go-silent", "refuse-auth", "lose-twin-reply", KILLED)
 """With these no session can prove itself."""
@@ -136,11 +136,6 @@ def _bite(outcome: Outcome) -> Iterator[str]:
         large = [s for s, put in puts.items() if put.size > CAP]
         if passed := [s for s in large if begin + 1 < when[s] < end]:
             yield f"messages came that were too large: {passed[:5]}"
-        small = [s for s in puts if puts[s].size < CAP]
-        same = {puts[s].priority for s in large}
-        if late := [s for s in small if delays[s] > BLOCKED and puts[s].priority not in same]:
+        small = puts.keys() - set(large)
+        if late := sorted(s for s in small if delays[s] > BLOCKED):
             yield f"large messages have held up others: {late[:5]}"
-        # Those of the same priority find the link cut again and again, but not for ever.
-        came = sum(when[s] < end for s in small)
-        if came < len(small) / 3:
-            yield f"large messages have blocked others: {came} of {len(small)} have come"

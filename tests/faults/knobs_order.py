@@ -1,12 +1,14 @@
 """Whether the sender chose right: "whatever is more urgent goes first", in one priority the oldest.
 
 Replays what a module has told (`knobs_module`).  A message that could leave may be passed over by
-those that had been chosen already, which are no more than the window; a suspect, and one whose
-process has ended while it was under way, may leave at any time.
+those that had been chosen already, which are no more than the window; a suspect, one that is not
+smaller than a suspect, and one whose process has ended while it was under way, may leave at any
+time.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -26,7 +28,10 @@ def passed_over(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
     priority: dict[int, int] = {}
     strikes: Counter[int] = Counter()
     ready: dict[int, int] = {}
+    size: dict[int, int] = {}
     suspects: set[int] = set()
+    least = math.inf
+    """Bytes of the smallest suspect of this process: its size may be why."""
     early: set[int] = set()
     """Sent before it was told that they are stored."""
     for line in lines:
@@ -36,16 +41,17 @@ def passed_over(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
             ready.update(dict.fromkeys(suspects, 0))
             suspects.clear()
             strikes.clear()
+            least = math.inf
         if not words:
             continue
         sequence = int(words[0].rpartition("-")[2])
         if kind == "put":
             if sequence not in early:
                 ready[sequence] = 0
-            priority[sequence] = int(words[1])
+            priority[sequence], size[sequence] = int(words[1]), int(words[2])
         elif kind == "sends":
             suspects.discard(sequence)
-            if count := ready.pop(sequence, 0):
+            if (count := ready.pop(sequence, 0)) and size[sequence] < least:
                 yield sequence, count
             if sequence not in priority:
                 early.add(sequence)
@@ -58,6 +64,7 @@ def passed_over(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
                 ready[sequence] = 0
             else:
                 suspects.add(sequence)
+                least = min(least, size[sequence])
 
 
 def misplaced(lines: Iterable[str]) -> dict[int, int]:

@@ -17,7 +17,7 @@ NAME = f"{OUTBOX:016x}-1"
 
 
 def entry(body=BODY):
-    return Entry(OUTBOX, 1, 2, Message("batches", body), 1)
+    return Entry(OUTBOX, 1, 2, Message("batches", body), 1, 100)
 
 
 @pytest.fixture

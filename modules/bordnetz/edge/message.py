@@ -92,6 +92,7 @@ class Entry:
 
     Attributes:
         number: Its place in the outbox that it waits in.
+        size: Bytes that it takes there.
     """
 
     outbox: int
@@ -99,6 +100,7 @@ class Entry:
     priority: int
     message: Message
     number: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

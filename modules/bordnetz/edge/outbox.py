@@ -22,6 +22,7 @@ one that a power cut takes only sends its message a second time, under the same 
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -184,7 +185,9 @@ class Outbox:
             results[safe:] = left + [failed] * (len(letters) - safe - len(left))
         return results
 
-    def take(self, limit: int, priorities: Sequence[int] = PRIORITIES) -> list[Entry]:
+    def take(
+        self, limit: int, priorities: Sequence[int] = PRIORITIES, below: float = math.inf
+    ) -> list[Entry]:
         """Up to ``limit`` messages to send: highest priority first, in each the oldest first.
 
         Where the priority is one of ``newest_first``, the newest.  They will not be taken again,
@@ -193,6 +196,7 @@ class Outbox:
         Args:
             limit: So many at most.
             priorities: Only of these, the highest first.
+            below: Only smaller ones, in bytes.
 
         Raises:
             OutboxError: They cannot be read.
@@ -202,13 +206,12 @@ class Outbox:
             entries: list[Entry] = []
             try:
                 for priority in priorities:
-                    while rows := self._first(priority, limit - len(entries)):
+                    while rows := self._first(priority, limit - len(entries), below):
                         for row in rows:
-                            message = self._sendable(row)
-                            if message is not None:
+                            entry = self._sendable(row)
+                            if entry is not None:
                                 self._taken.add(row.number)
-                                name = (row.outbox, row.sequence)
-                                entries.append(Entry(*name, priority, message, row.number))
+                                entries.append(entry)
             except BaseException:
                 self._taken -= {entry.number for entry in entries}
                 raise
@@ -366,10 +369,10 @@ class Outbox:
 
     # -- sending
 
-    def _first(self, priority: int, limit: int) -> list[Row]:
+    def _first(self, priority: int, limit: int, below: float) -> list[Row]:
         newest = priority in self._newest_first
         waiting = self._index.waiting(priority, self._taken, newest_first=newest)
-        return list(islice(waiting, limit))
+        return list(islice((row for row in waiting if row.size < below), limit))
 
     def _read(self, number: int) -> Message | None:
         """A message that goes anyway; None where the disk does not give it."""
@@ -378,8 +381,8 @@ class Outbox:
         except (DamagedMessageError, OSError):
             return None
 
-    def _sendable(self, row: Row) -> Message | None:
-        """The message, or None where it had to be given up."""
+    def _sendable(self, row: Row) -> Entry | None:
+        """What is to be sent, or None where it had to be given up."""
         message = None
         try:
             message = self._store.read(row.number)
@@ -389,7 +392,8 @@ class Outbox:
         except MessageTooLargeError as error:
             self._give_up(row, "size", str(error), message)
         else:
-            return message
+            name = (row.outbox, row.sequence)
+            return Entry(*name, row.priority, message, row.number, row.size)
         return None
 
     def _expire(self) -> None:

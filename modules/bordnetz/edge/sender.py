@@ -5,8 +5,8 @@ Rules:
 1. The message that leaves next is chosen when it may leave, so that whatever is more urgent goes
    first, also before a backlog of days.
 2. What leaves is paced; urgent messages do not wait for the pace, but are charged to it.
-3. A message whose fate is not known is sent again; one during which the connection broke again and
-   again goes to the back (`Suspects`).
+3. A message whose fate is not known is sent again, alone; one during which the connection broke
+   again and again goes to the back (`Suspects`).
 """
 
 from __future__ import annotations
@@ -91,8 +91,7 @@ class Sender:
         metrics.gauge("outbox_set_aside", "Unusable files found", lambda: outbox.set_aside)
         metrics.gauge("outbox_damaged", "Places in files found damaged", lambda: outbox.damaged)
         self._pace = pace or Pace()
-        self._suspects = Suspects()
-        self._alone = asyncio.Lock()
+        self._suspects = Suspects(clock)
         metrics.gauge("hub_pace_bytes", "Bytes/s that may leave", lambda: self._pace.rate.bytes)
         metrics.gauge(
             "hub_suspects",
@@ -110,6 +109,9 @@ class Sender:
         self._commits = Commits(outbox, self._apart, pause, self._committed)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
         self._turn = asyncio.Lock()
+        self._flying = 0
+        self._landed = asyncio.Event()
+        self._freed = asyncio.Event()
         self._more = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self._drained = asyncio.Event()
@@ -201,16 +203,25 @@ class Sender:
 
     async def _work(self) -> None:
         while True:
-            entry = await self._next()
-            if entry not in self._suspects:
-                await self._send(entry)
-            elif self._alone.locked():
-                self._later(entry)
-            else:
-                async with self._alone:
+            async with self._turn:
+                entry = await self._next()
+                if self._suspects.alone(entry):
+                    while self._flying:
+                        self._landed.clear()
+                        await self._landed.wait()
                     await self._send(entry)
+                    continue
+            await self._send(entry)
 
     async def _send(self, entry: Entry) -> None:
+        self._flying += 1
+        try:
+            await self._fly(entry)
+        finally:
+            self._flying -= 1
+            self._landed.set()
+
+    async def _fly(self, entry: Entry) -> None:
         size, blocks = entry.message.metered_size, entry.message.blocks
         self._sent.received()
         try:
@@ -223,7 +234,9 @@ class Sender:
                 self._suspects.strike(entry)
             self._later(entry)
             return
-        self._suspects.clear(entry)
+        if self._suspects.clear(entry):
+            self._freed.set()
+            self._freed = asyncio.Event()
         # Before it leaves the outbox: whoever sees that empty sees all that have left it.
         self._confirmed += 1
         await self._apart(partial(self._outbox.acknowledge, entry))
@@ -238,7 +251,9 @@ class Sender:
         """Let a message be sent again, a suspect not before its time."""
 
         async def release() -> None:
-            await asyncio.sleep(self._suspects.wait(entry))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._suspects.wait(entry)):
+                    await self._freed.wait()
             await self._apart(partial(self._outbox.release, entry))
             self._more.set()
 
@@ -248,28 +263,28 @@ class Sender:
 
     async def _next(self) -> Entry:
         """The next message to send, while there is a hub to send it to."""
-        async with self._turn:
-            while True:
-                before = self._clock()
-                await self._link.up()
-                if self._clock() - before >= OUTAGE:
-                    self._pace.empty()
-                self._more.clear()
-                delay = self._pace.delay()
-                try:
-                    entries = await self._apart(
-                        partial(self._outbox.take, 1, URGENT if delay else PRIORITIES)
-                    )
-                except OutboxError as error:
-                    log.warning("%s", error)
-                    await asyncio.sleep(_RETRY)
-                    continue
-                if entries:
-                    self._pace.spend(entries[0].message.metered_size)
-                    return entries[0]
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(delay or None):
-                        await self._more.wait()
+        while True:
+            before = self._clock()
+            await self._link.up()
+            if self._clock() - before >= OUTAGE:
+                self._pace.empty()
+            self._more.clear()
+            delay, hold = self._pace.delay(), self._suspects.hold
+            below = self._suspects.ceiling if hold else math.inf
+            try:
+                entries = await self._apart(
+                    partial(self._outbox.take, 1, URGENT if delay else PRIORITIES, below)
+                )
+            except OutboxError as error:
+                log.warning("%s", error)
+                await asyncio.sleep(_RETRY)
+                continue
+            if entries:
+                self._pace.spend(entries[0].message.metered_size)
+                return entries[0]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(filter(None, (delay, hold)), default=None)):
+                    await self._more.wait()
 
     async def _tidy(self) -> None:
         """Write acknowledgements that no new message has taken along."""
