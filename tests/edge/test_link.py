@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import shutil
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from link_help import (
     delivered,
     on,
     soon,
+    until,
     upstream,
 )
 
@@ -334,6 +336,33 @@ async def test_a_killed_hub_costs_nothing(hub, ears, tmp_path, start_hub, manife
             await asyncio.sleep(0.05)
             arrived = {a.properties["batch"] for a in again.control.upstream.messages()}
     assert arrived == {str(number) for number in range(1, 61)}
+
+
+async def test_acknowledgements_are_written_with_a_message_or_when_none_comes(
+    hub, ears, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("bordnetz.edge.sender._IDLE", 3.0)
+    flushed = []
+    flush = Outbox.flush
+
+    def noted(outbox):
+        flush(outbox)
+        flushed.append(outbox.last)
+
+    monkeypatch.setattr(Outbox, "flush", noted)
+    outbox = Outbox(tmp_path / "outbox", 1_000_000)
+    async with HubLink(ears, PATIENT, SOON) as link, Sender(outbox, link, Metrics()) as sender:
+        for number in range(1, 17):
+            await sender.put(lambda o, n: batch(n), 5)
+            await soon(sender.drained())
+            assert outbox.last == number
+            await asyncio.sleep(0.25)
+        await until(lambda: flushed)
+        # What a power cut leaves now is an outbox with nothing in it.
+        shutil.copytree(tmp_path / "outbox", tmp_path / "copy")
+        with Outbox(tmp_path / "copy", 1_000_000) as copy:
+            assert len(copy) == 0
+    assert set(flushed) == {16}
 
 
 async def test_what_the_outbox_gives_up_is_told_once_a_minute_in_total(ears, tmp_path, caplog):

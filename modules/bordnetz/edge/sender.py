@@ -46,8 +46,9 @@ and small beside samples."""
 OUTAGE = 60.0
 """After so many seconds without a hub there is a backlog, and a fleet that has one."""
 
-_IDLE = 30.0
-"""Acknowledgements that no message takes along are written after so many seconds."""
+_IDLE = 90.0
+"""Acknowledgements are written when so many seconds have brought no message to take them along:
+more than a batch of a minute takes, for a commit of their own costs as much as its."""
 
 _TELLING = 60.0
 """Seconds between two lines of the log about messages that the outbox gave up."""
@@ -290,8 +291,11 @@ class Sender:
         """Write acknowledgements that no new message has taken along."""
         while True:
             await self._acknowledged.wait()
-            self._acknowledged.clear()
+            last = self._outbox.last
             await asyncio.sleep(_IDLE)
+            if self._outbox.last != last:
+                continue
+            self._acknowledged.clear()
             try:
                 await self._apart(self._outbox.flush)
             except OutboxError as error:
