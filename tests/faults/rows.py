@@ -272,20 +272,6 @@ def _rows() -> Iterator[Row]:
         _CRASH,
         crash(Replacing(synced=True), 10_000),
     )
-    yield Row(
-        "buses",
-        "interfaces down and up, floods, bus-off, wrong bit rates, DBC files swapped under load",
-        (kernel(),),
-        bus_faults(
-            {"down-up": 60, "flood": 10, "bus-off": 60, "wrong-bitrate": 30, "dbc-swap": 60}
-        ),
-    )
-    yield Row(
-        "hub-knobs",
-        "each fault of the hub, alone and in pairs, for up to an hour: nothing lost, all as before",
-        (kernel(),),
-        hub_knobs,
-    )
     for door in DOORS:
         yield Row(
             f"hostile-{door.name}",
@@ -349,24 +335,6 @@ def _rows() -> Iterator[Row]:
             Persisting(), places, 4 if short else 1_000, progress
         ),
     )
-    yield Row(
-        "telemetry-kill",
-        "telemetry with a hub and a bus: SIGKILL at each commit, send, acknowledgement, at random",
-        (),
-        _kill_telemetry,
-    )
-    yield Row(
-        "machine-power-cut",
-        "telemetry, a hub, a bus and their kernel: power cut at each step and at random",
-        (kernel(), *_CRASH),
-        _cut_machine,
-    )
-    yield Row(
-        "soak",
-        "three days of a car: drives, tunnels, nights, other keys; memory, disk and the books",
-        (kernel(), "mkfs.ext4"),
-        soak,
-    )
     for name, calls, error, what in (
         ("outbox-persisting-no-space", SPACE, "ENOSPC", "that needs space"),
         ("outbox-persisting-input-output", DISK, "EIO", "that asks the disk"),
@@ -386,6 +354,38 @@ def _rows() -> Iterator[Row]:
             short = name in _BASIC or scenario in (sending, whole, well)
             full = f"{scenario.name}-{name}"
             yield Row(full, f"{what}: {words}", needs, work(scenario), short=short)
+    yield Row(
+        "telemetry-kill",
+        "telemetry with a hub and a bus: SIGKILL at each commit, send, acknowledgement, at random",
+        (),
+        _kill_telemetry,
+    )
+    yield Row(
+        "buses",
+        "interfaces down and up, floods, bus-off, wrong bit rates, DBC files swapped under load",
+        (kernel(),),
+        bus_faults(
+            {"down-up": 60, "flood": 10, "bus-off": 60, "wrong-bitrate": 30, "dbc-swap": 60}
+        ),
+    )
+    yield Row(
+        "machine-power-cut",
+        "telemetry, a hub, a bus and their kernel: power cut at each step and at random",
+        (kernel(), *_CRASH),
+        _cut_machine,
+    )
+    yield Row(
+        "soak",
+        "three days of a car: drives, tunnels, nights, other keys; memory, disk and the books",
+        (kernel(), "mkfs.ext4"),
+        soak,
+    )
+    yield Row(
+        "hub-knobs",
+        "each fault of the hub, alone and in pairs, for up to an hour: nothing lost, all as before",
+        (kernel(),),
+        hub_knobs,
+    )
 
 
 ROWS: Sequence[Row] = tuple(_rows())
