@@ -24,8 +24,8 @@ TIMES = 16 << 10
 once: blocks of its journal, and the one where it belongs."""
 FLUSHES = 4
 """Of the disk, for each commit, those of the journal included."""
-COMMITS = 2
-"""For each message at most: its own, and that of its acknowledgement."""
+COMMITS = 1.25
+"""For each message at most: its own, and some of acknowledgements that no message has taken along."""
 
 
 @dataclass(frozen=True, slots=True)
