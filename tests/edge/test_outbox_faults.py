@@ -237,7 +237,10 @@ def test_a_message_whose_storing_failed_does_not_come_back(tmp_path, file_limit)
         assert len(names) == 6
 
 
-def test_what_is_gone_stays_gone_where_the_disk_does_not_let_go_of_a_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_is_gone_stays_gone_where_the_disk_does_not_let_go_of_a_file(
+    tmp_path, monkeypatch, failing
+):
     path, size = tmp_path / "outbox", 64 << 10
     with Outbox(path, 1_000_000, segment=size) as outbox:
         for _ in range(30):
@@ -251,6 +254,14 @@ def test_what_is_gone_stays_gone_where_the_disk_does_not_let_go_of_a_file(tmp_pa
             raise OSError(errno.EBUSY, "Device or resource busy")
 
         monkeypatch.setattr(Path, "replace", busy)
+        if failing:
+
+            def fail(file):
+                raise OSError(errno.EIO, "Input/output error")
+
+            with monkeypatch.context() as once, pytest.raises(OutboxError):
+                once.setattr(os, "fdatasync", fail)
+                outbox.flush()
         outbox.flush()
         monkeypatch.undo()
         left = [entry.sequence for entry in outbox.take(100)]

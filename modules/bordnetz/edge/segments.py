@@ -260,14 +260,18 @@ class Log:
         for number in [*self._segments][:-1]:
             if number not in self._segments:
                 continue  # Nothing was in it, and it went with the one before.
+            segment = self._segments[number]
             inside = {one for one in left if self.table.place(one).segment == number}
-            if len(inside) < self._segments[number].live:
+            if len(inside) < segment.live:
                 break
-            for one in inside:
-                self._forget(one)
+            segment.live = 0
             self._free()
             if number in self._segments:
-                break  # The disk does not let go of it: that they are gone has to be said.
+                # The disk does not let go of it: that they are gone has to be said.
+                segment.live = len(inside)
+                break
+            for one in inside:
+                self.table.remove(one)
             left -= inside
         if len(left) < len(gone):
             durable.sync_folder(self._folder)
