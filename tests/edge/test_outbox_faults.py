@@ -259,9 +259,10 @@ def test_what_is_gone_stays_gone_where_the_disk_does_not_let_go_of_a_file(
             def fail(file):
                 raise OSError(errno.EIO, "Input/output error")
 
-            with monkeypatch.context() as once, pytest.raises(OutboxError):
+            with monkeypatch.context() as once:
                 once.setattr(os, "fdatasync", fail)
-                outbox.flush()
+                with pytest.raises(OutboxError):
+                    outbox.flush()
         outbox.flush()
         monkeypatch.undo()
         left = [entry.sequence for entry in outbox.take(100)]
