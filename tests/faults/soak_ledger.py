@@ -25,8 +25,7 @@ once: blocks of its journal, and the one where it belongs."""
 FLUSHES = 4
 """Of the disk, for each commit, those of the journal included."""
 COMMITS = 1.25
-"""For each message at most: its own, and for some that of acknowledgements that no other message has
-taken along."""
+"""For each message at most: its own, and at times one of acknowledgements that none took along."""
 
 
 @dataclass(frozen=True, slots=True)
