@@ -272,13 +272,6 @@ def _rows() -> Iterator[Row]:
         _CRASH,
         crash(Replacing(synced=True), 10_000),
     )
-    for door in DOORS:
-        yield Row(
-            f"hostile-{door.name}",
-            f"{door.what}, made worse in every way: read, or refused with its error",
-            (),
-            hostile(door.name, 100_000),
-        )
     # Of each: what is done to a machine that works, and to one with a disk that does not.
     pairs: Sequence[tuple[Scenario, Scenario, str, int]] = (
         (sending := Sending(), sending, "the outbox", 1_200),
@@ -354,6 +347,13 @@ def _rows() -> Iterator[Row]:
             short = name in _BASIC or scenario in (sending, whole, well)
             full = f"{scenario.name}-{name}"
             yield Row(full, f"{what}: {words}", needs, work(scenario), short=short)
+    for door in DOORS:
+        yield Row(
+            f"hostile-{door.name}",
+            f"{door.what}, made worse in every way: read, or refused with its error",
+            (),
+            hostile(door.name, 100_000),
+        )
     yield Row(
         "telemetry-kill",
         "telemetry with a hub and a bus: SIGKILL at each commit, send, acknowledgement, at random",
