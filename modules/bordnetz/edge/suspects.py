@@ -28,6 +28,10 @@ STRIKES = 3
 FIRST, LAST = 60.0, 3600.0
 """Seconds that a suspect waits, after the last strike that made it one and at most."""
 
+LONGEST = 600.0
+"""Seconds in which nothing of a size is sent, at most: who raises a limit need not wait long for all
+that it has held up."""
+
 _REMEMBERED = 4096
 """Messages; of more, the one struck longest ago is forgotten: it may have left the outbox."""
 
@@ -79,7 +83,7 @@ class Suspects:
             del self._strikes[oldest]
             self._sizes.pop(oldest, None)
         if strikes >= STRIKES and entry.size >= self.ceiling:
-            self._until = self._clock() + _doubled(self._holds)
+            self._until = self._clock() + _doubled(self._holds, LONGEST)
             self._holds += 1
             log.warning(
                 "the hub has cut the link on messages of %.0f bytes and more: "
@@ -107,8 +111,8 @@ class Suspects:
     def wait(self, entry: Entry) -> float:
         """Seconds before it may be sent again; 0 for at once."""
         beyond = self._strikes.get((entry.outbox, entry.sequence), 0) - STRIKES
-        return 0.0 if beyond < 0 else self.hold + _doubled(beyond)
+        return 0.0 if beyond < 0 else self.hold + _doubled(beyond, LAST)
 
 
-def _doubled(times: int) -> float:
-    return float(min(LAST, FIRST * 2 ** min(times, 32)))
+def _doubled(times: int, most: float) -> float:
+    return float(min(most, FIRST * 2 ** min(times, 32)))
