@@ -29,8 +29,8 @@ FIRST, LAST = 60.0, 3600.0
 """Seconds that a suspect waits, after the last strike that made it one and at most."""
 
 LONGEST = 600.0
-"""Seconds in which nothing of a size is sent, at most: who raises a limit need not wait long for all
-that it has held up."""
+"""Seconds in which nothing of a size is sent, at most: who raises a limit does not wait long
+for what it has held up."""
 
 _REMEMBERED = 4096
 """Messages; of more, the one struck longest ago is forgotten: it may have left the outbox."""
